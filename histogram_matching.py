@@ -1,0 +1,478 @@
+"""Histogram matching on torch tensors, with gradients for the image and for the reference.
+
+Pixels are counted into a histogram, the histogram is summed into a cumulative distribution, two distributions make a
+transfer function, and the transfer function is applied to pixels. Each step is a function of its own:
+:func:`histogram`, :func:`cumulative_distribution`, :func:`transfer_function` and :func:`apply_transfer`;
+:class:`HistogramMatching` is the four in a row.
+
+Counting and applying have two evaluations of one function. Where a gradient is wanted, pixels are binned softly at their
+own precision. Where none is wanted, pixels are rounded to 16-bit levels first, so that counting is whole-number counting
+and applying is one table look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+LEVELS = 65536
+"""Levels of the evaluation without gradients. 65535 = 255 * 257, so 8-bit values are levels too, without rounding."""
+
+_CPU_BLOCK = 1 << 17
+_GPU_BLOCK = 1 << 22
+_MOST_ROWS = 4
+
+
+def histogram(image: Tensor, bins: int = 256) -> Tensor:
+    """Count the pixels of each channel in soft bins.
+
+    Bin ``k`` is centred at ``k / (bins - 1)``. A pixel between two centres is split between them in proportion to its
+    nearness (the triangular kernel of Ustinova and Lempitsky 2016, "Learning deep embeddings with histogram loss"), so a
+    pixel on a centre counts there alone and the counts of 8-bit content in 256 bins are whole numbers. Values outside
+    [0, 1] count at the nearest end; NaN and infinite values are left out.
+
+    Args:
+        image: floating point, shape ``[..., C, H, W]``, values in [0, 1], any strides.
+        bins: number of bins, 2 to 65536.
+
+    Returns:
+        Counts of shape ``[..., C, bins]``, float64 (float32 on devices without float64). If gradients are enabled and
+        ``image`` requires one, the counts are differentiable in it; else each pixel is first rounded to the nearest of
+        65536 levels.
+
+    Raises:
+        TypeError: ``image`` is not a floating-point tensor, or ``bins`` is not an int.
+        ValueError: ``image`` has fewer than three dimensions or no pixels, or ``bins`` is out of range.
+    """
+    _check_pixels("image", image)
+    _check_bins(bins)
+    frames = _pixel_rows(image)
+    if _wants_gradient(image):
+        counts: Tensor = _SoftHistogram.apply(frames, bins)
+    else:
+        counts = torch.stack([_soften(_count_levels(frame), bins) for frame in frames])
+    return counts.reshape(*image.shape[:-2], bins)
+
+
+def cumulative_distribution(counts: Tensor) -> Tensor:
+    """Sum a histogram into the fraction of pixels at or below each bin.
+
+    Args:
+        counts: floating point, shape ``[..., bins]``, not negative.
+
+    Returns:
+        Same shape and dtype, rising from left to right to 1; 0 throughout where a histogram counts nothing.
+
+    Raises:
+        TypeError: ``counts`` is not a floating-point tensor.
+        ValueError: ``counts`` has fewer than two bins.
+    """
+    _check_rows("counts", counts)
+    cumulative = counts.cumsum(-1)
+    total = cumulative[..., -1:]
+    return cumulative / torch.where(total > 0, total, torch.ones_like(total))
+
+
+def transfer_function(source_cdf: Tensor, reference_cdf: Tensor) -> Tensor:
+    """Map each level of the source to the level of the reference that has the same quantile.
+
+    The reference's distribution is inverted by linear interpolation between the levels that occur in it, as
+    ``numpy.interp`` over its non-empty bins does. On 8-bit content in 256 bins the table therefore holds what
+    ``skimage.exposure.match_histograms`` computes. This is histogram specification (Gonzalez and Woods, Digital Image
+    Processing, ch. 3) with the generalised inverse of the empirical distribution.
+
+    Args:
+        source_cdf: floating point, shape ``[..., bins]``, as :func:`cumulative_distribution` gives it.
+        reference_cdf: same dtype and number of bins; its other dimensions broadcast to those of ``source_cdf``.
+
+    Returns:
+        A table of the shape of ``source_cdf``: the value in [0, 1] that each bin centre goes to, never falling from left
+        to right. Differentiable in both arguments.
+
+    Raises:
+        TypeError: an argument is not a floating-point tensor, or the dtypes differ.
+        ValueError: the shapes do not fit, or a reference distribution counts nothing.
+    """
+    _check_rows("source_cdf", source_cdf)
+    _check_rows("reference_cdf", reference_cdf)
+    if source_cdf.dtype != reference_cdf.dtype:
+        raise TypeError(f"source_cdf and reference_cdf: expected one dtype, got {source_cdf.dtype} and {reference_cdf.dtype}")
+    try:
+        reference_cdf = reference_cdf.expand_as(source_cdf).contiguous()
+    except RuntimeError:
+        raise ValueError(
+            f"reference_cdf: expected a shape that broadcasts to source_cdf's {list(source_cdf.shape)}, "
+            f"got {list(reference_cdf.shape)}"
+        ) from None
+    if not bool((reference_cdf[..., -1] > 0).all()):
+        raise ValueError("reference_cdf: expected at least one counted pixel in each channel, got a channel with none")
+
+    bins = source_cdf.shape[-1]
+    below = torch.nn.functional.pad(reference_cdf, (1, 0))[..., :-1]
+    occurs = reference_cdf.detach() > below.detach()
+    level = torch.arange(bins, device=source_cdf.device).expand_as(source_cdf)
+    last_occurring = torch.where(occurs, level, -1).cummax(-1).values
+    first_occurring = (last_occurring < 0).sum(-1, keepdim=True)
+
+    upper = torch.searchsorted(reference_cdf.detach(), source_cdf.detach().contiguous())
+    upper = torch.maximum(upper, first_occurring).clamp_(max=bins - 1)
+    lower = last_occurring.gather(-1, (upper - 1).clamp_(min=0))
+    lower = torch.where((lower < 0) | (upper == 0), upper, lower)
+    start = below.gather(-1, upper)
+    rise = reference_cdf.gather(-1, upper) - start
+    # Where a quantile lies in a jump of the reference's distribution, it is met part of the way from the level below.
+    part = ((source_cdf - start) / rise).clamp(0, 1)
+    return torch.lerp(lower.to(part.dtype), upper.to(part.dtype), part) / (bins - 1)
+
+
+def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Send each pixel through the transfer function of its channel, linearly between the table's entries.
+
+    Args:
+        image: floating point, shape ``[..., C, H, W]``, values in [0, 1], any strides.
+        table: floating point, shape ``[..., C, bins]``; entry ``k`` is the value that ``k / (bins - 1)`` goes to. Its
+            dimensions broadcast to those of ``image`` without height and width.
+        out: where to write the result, of the image's shape and device, its last two dimensions joinable without a copy;
+            only where no gradient is wanted. New memory by default.
+
+    Returns:
+        The image's shape, dtype, device and memory order. Values outside [0, 1] go where the nearest end goes; NaN
+        becomes 0 and an infinity the nearest end. If gradients are enabled and an argument requires one, the result is
+        differentiable in both; else each pixel is first rounded to the nearest of 65536 levels.
+
+    Raises:
+        TypeError: an argument is not a floating-point tensor.
+        ValueError: a shape does not fit, or ``out`` is given where a gradient is wanted.
+    """
+    _check_pixels("image", image)
+    _check_rows("table", table)
+    if out is not None:
+        _check_floating("out", out)
+        if out.shape != image.shape or out.device != image.device:
+            raise ValueError(
+                f"out: expected the image's shape {list(image.shape)} on {image.device}, got {list(out.shape)} on {out.device}"
+            )
+    try:
+        tables = table.expand(*image.shape[:-2], table.shape[-1]).reshape(-1, image.shape[-3], table.shape[-1])
+    except RuntimeError:
+        raise ValueError(
+            f"table: expected a shape [..., C, bins] that broadcasts to image's {list(image.shape)} without height and "
+            f"width, got {list(table.shape)}"
+        ) from None
+    frames = _pixel_rows(image)
+    if _wants_gradient(image, table):
+        if out is not None:
+            raise ValueError("out: expected None where a gradient is wanted, got a tensor")
+        interpolated: Tensor = _Interpolation.apply(frames, tables)
+        return interpolated.reshape(image.shape)
+    matched = torch.empty_like(frames) if out is None else out.view(frames.shape)
+    for frame, frame_table, matched_frame in zip(frames, tables, matched, strict=True):
+        _look_up_levels(frame, _sharpen(frame_table).to(_working_dtype(frame)), matched_frame)
+    return matched.reshape(image.shape) if out is None else out
+
+
+class HistogramMatching(torch.nn.Module):
+    """Give each image of a batch the histogram of a reference, channel by channel.
+
+    Args:
+        bins: number of bins and of entries in the transfer function, 2 to 65536. 256 makes smooth gradients and is exact
+            on 8-bit content; 65536 follows continuous content to the limit of 16 bits.
+
+    Raises:
+        TypeError: ``bins`` is not an int.
+        ValueError: ``bins`` is out of range.
+    """
+
+    def __init__(self, bins: int = 256) -> None:
+        super().__init__()
+        _check_bins(bins)
+        self.bins = bins
+
+    def forward(self, image: Tensor, reference: Tensor) -> Tensor:
+        """Match ``image`` to ``reference``.
+
+        Args:
+            image: floating point, shape ``[B, C, H, W]``, values in [0, 1], any strides.
+            reference: floating point, shape ``[1 or B, C, H', W']``, values in [0, 1], any strides. One reference serves
+                the whole batch.
+
+        Returns:
+            The image's shape, dtype and memory order, values in [0, 1], differentiable in both arguments.
+
+        Raises:
+            TypeError: an argument is not a floating-point tensor.
+            ValueError: a shape does not fit, or a channel of the reference has no finite pixel.
+        """
+        _check_pixels("image", image)
+        _check_pixels("reference", reference)
+        if image.ndim != 4:
+            raise ValueError(f"image: expected shape [B, C, H, W], got {list(image.shape)}")
+        if reference.ndim != 4 or reference.shape[0] not in (1, image.shape[0]) or reference.shape[1] != image.shape[1]:
+            raise ValueError(
+                f"reference: expected shape [1 or {image.shape[0]}, {image.shape[1]}, H, W] to go with an image of "
+                f"{list(image.shape)}, got {list(reference.shape)}"
+            )
+        table = transfer_function(
+            cumulative_distribution(histogram(image, self.bins)),
+            cumulative_distribution(histogram(reference, self.bins)),
+        )
+        return apply_transfer(image, table)
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's ``repr``."""
+        return f"bins={self.bins}"
+
+
+class _SoftHistogram(torch.autograd.Function):
+    """Frames ``[B, C, N]`` to counts ``[B, C, bins]``; the adjoint of :class:`_Interpolation` in its table."""
+
+    @staticmethod
+    def forward(ctx: Any, frames: Tensor, bins: int) -> Tensor:
+        ctx.save_for_backward(frames)
+        return torch.stack([_spread(frame, bins) for frame in frames])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (frames,) = ctx.saved_tensors
+        pixel_gradient = torch.empty_like(frames)
+        for frame, rows, out in zip(frames, gradient, pixel_gradient, strict=True):
+            _slope(frame, rows, out)
+        return pixel_gradient, None
+
+
+class _Interpolation(torch.autograd.Function):
+    """Frames ``[B, C, N]`` through tables ``[B, C, bins]``, linearly between entries."""
+
+    @staticmethod
+    def forward(ctx: Any, frames: Tensor, tables: Tensor) -> Tensor:
+        ctx.save_for_backward(frames, tables)
+        matched = torch.empty_like(frames)
+        for frame, table, out in zip(frames, tables, matched, strict=True):
+            _interpolate(frame, table, out)
+        return matched
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        frames, tables = ctx.saved_tensors
+        pixel_gradient = table_gradient = None
+        if ctx.needs_input_grad[0]:
+            pixel_gradient = torch.empty_like(frames)
+            for frame, table, out in zip(frames, tables, pixel_gradient, strict=True):
+                _slope(frame, table, out)
+            pixel_gradient.mul_(gradient)
+        if ctx.needs_input_grad[1]:
+            rows = [_spread(frame, tables.shape[-1], weights) for frame, weights in zip(frames, gradient, strict=True)]
+            table_gradient = torch.stack(rows).to(tables.dtype)
+        return pixel_gradient, table_gradient
+
+
+def _spread(frame: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
+    """Add each pixel's weight (1 by default) to the two bins around it: ``[C, N]`` to ``[C, bins]``."""
+    precise = _precise_dtype(frame.device)
+    whole = torch.zeros(frame.shape[0], bins, dtype=precise, device=frame.device)
+    upper = torch.zeros_like(whole)
+    for span in _spans(frame):
+        cell, part, finite = _locate(frame[:, span], bins)
+        weight = finite.to(precise) if weights is None else torch.where(finite, weights[:, span], 0).to(precise)
+        whole.scatter_add_(1, cell, weight)
+        upper.scatter_add_(1, cell, weight.mul_(part))
+    return whole - upper + torch.nn.functional.pad(upper, (1, 0))[:, :-1]
+
+
+def _interpolate(frame: Tensor, table: Tensor, out: Tensor) -> None:
+    """Write ``frame`` ``[C, N]`` sent through ``table`` ``[C, bins]`` to ``out``."""
+    table = table.to(_working_dtype(frame))
+    for span in _spans(frame):
+        pixels = frame[:, span]
+        cell, part, finite = _locate(pixels, table.shape[-1])
+        matched = torch.lerp(table.gather(-1, cell), table.gather(-1, cell + 1), part)
+        out[:, span] = torch.where(finite, matched, _nearest_end(pixels))
+
+
+def _slope(frame: Tensor, table: Tensor, out: Tensor) -> None:
+    """Write the slope of ``table`` ``[C, bins]`` at each pixel of ``frame`` ``[C, N]`` to ``out``."""
+    slopes = (table.diff() * (table.shape[-1] - 1)).to(_working_dtype(frame))
+    for span in _spans(frame):
+        pixels = frame[:, span]
+        cell, _, finite = _locate(pixels, table.shape[-1])
+        inside = finite & (pixels >= 0) & (pixels <= 1)
+        out[:, span] = torch.where(inside, slopes.gather(-1, cell), 0)
+
+
+def _locate(pixels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For each pixel, the bin centre at its left (int64), how far it is on the way to the next, and whether it is finite."""
+    finite = torch.isfinite(pixels)
+    position = torch.where(finite, pixels, 0).to(_working_dtype(pixels)).clamp_(0, 1) * (bins - 1)
+    # 8-bit content divided by 255 misses its bin centre by a rounding error. Left there, that error would make the next
+    # bin occur in the histogram, and the inverse of the distribution would bend towards a level that nobody painted.
+    nearest = position.round()
+    position = torch.where((position - nearest).abs() <= (bins - 1) * torch.finfo(pixels.dtype).eps, nearest, position)
+    cell = position.floor().clamp_(max=bins - 2)
+    return cell.long(), position - cell, finite
+
+
+def _count_levels(frame: Tensor) -> Tensor:
+    """Count each channel of ``frame`` ``[C, N]`` at 16-bit resolution: int64 ``[C, LEVELS]``."""
+    channels = frame.shape[0]
+    # scatter_add runs each row on one thread, so each thread gets a row of counts and a share of the pixels.
+    rows = min(torch.get_num_threads(), _MOST_ROWS) if frame.device.type == "cpu" else 1
+    counts = torch.zeros(channels * LEVELS, dtype=torch.int64, device=frame.device)
+    one = torch.ones((), dtype=torch.int32, device=frame.device)
+    # Adding to int32 is faster than to int64, and 2^30 pixels cannot overflow it.
+    for stretch in frame.split(1 << 30, dim=1):
+        shares = torch.zeros(rows, channels * LEVELS, dtype=torch.int32, device=frame.device)
+        for _, level, finite in _level_blocks(stretch):
+            if finite is not None:
+                level = level[finite]
+            even = level.numel() // rows * rows
+            for share in (level[:even].view(rows, -1), level[even:].view(1, -1)):
+                shares[: share.shape[0]].scatter_add_(1, share, one.expand_as(share))
+        for share in shares:
+            counts += share
+    return counts.view(channels, LEVELS)
+
+
+def _look_up_levels(frame: Tensor, levels: Tensor, out: Tensor) -> None:
+    """Write the entry of ``levels`` ``[C, LEVELS]`` at each pixel of ``frame`` ``[C, N]`` to ``out``."""
+    entries = levels.flatten()
+    entry = torch.empty(0, dtype=levels.dtype, device=frame.device)
+    for span, level, finite in _level_blocks(frame, index_dtype=torch.int32):
+        pixels = frame[:, span]
+        torch.index_select(entries, 0, level, out=entry.resize_(level.shape))
+        matched = _in_memory_order(entry, pixels)
+        if finite is not None:
+            matched = torch.where(_in_memory_order(finite, pixels), matched, _nearest_end(pixels))
+        out[:, span] = matched
+
+
+def _level_blocks(frame: Tensor, index_dtype: torch.dtype = torch.int64) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+    """Walk over ``frame`` ``[C, N]`` in blocks.
+
+    Yields:
+        The block's slice; the 16-bit level of each of its values plus ``LEVELS`` for each channel before it, flat, in
+        memory order and valid until the next block; and which of those values are finite, None if all are.
+    """
+    channels = frame.shape[0]
+    offset = torch.arange(0, channels * LEVELS, LEVELS, dtype=torch.float32, device=frame.device)[:, None] + 0.5
+    offsets = scaled = torch.empty(0, device=frame.device)
+    level = torch.empty(0, dtype=index_dtype, device=frame.device)
+    for span in _spans(frame):
+        pixels = frame[:, span]
+        if offsets.shape != pixels.shape:
+            # In the pixels' own memory order, so that the additions below run over plain contiguous memory.
+            offsets = _in_memory_order(torch.empty(pixels.numel(), device=frame.device), pixels).copy_(offset)
+            scaled = torch.empty_like(offsets)
+            level = torch.empty_like(offsets, dtype=index_dtype)
+        finite = None
+        lowest, highest = torch.aminmax(_flat(pixels, frame))
+        if not (lowest >= 0 and highest <= 1):
+            mask = torch.isfinite(pixels)
+            pixels = torch.where(mask, pixels, 0).clamp_(0, 1)
+            if not mask.all():
+                finite = _flat(mask, frame)
+        # One pass scales and rounds and moves each channel to its own levels; float32 has the bits for four channels.
+        torch.add(offsets, pixels, alpha=LEVELS - 1, out=scaled)
+        yield span, _flat(level.copy_(scaled), frame), finite
+
+
+def _soften(level_counts: Tensor, bins: int) -> Tensor:
+    """Spread counts at 16-bit levels over soft bins: ``[C, LEVELS]`` to ``[C, bins]``."""
+    counts = level_counts.to(_precise_dtype(level_counts.device))
+    if bins == LEVELS:
+        return counts
+    cell, part = _level_positions(bins, counts)
+    softened = torch.zeros(counts.shape[0], bins, dtype=counts.dtype, device=counts.device)
+    softened.index_add_(1, cell, counts * (1 - part))
+    softened.index_add_(1, cell + 1, counts * part)
+    return softened
+
+
+def _sharpen(table: Tensor) -> Tensor:
+    """Evaluate a table at 16-bit levels: ``[C, bins]`` to ``[C, LEVELS]``."""
+    if table.shape[-1] == LEVELS:
+        return table
+    cell, part = _level_positions(table.shape[-1], table)
+    return torch.lerp(table.index_select(-1, cell), table.index_select(-1, cell + 1), part)
+
+
+def _level_positions(bins: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """For each 16-bit level, the bin centre at its left and how far it is on the way to the next."""
+    position = torch.arange(LEVELS, device=like.device) * (bins - 1)
+    cell = (position // (LEVELS - 1)).clamp_(max=bins - 2)
+    return cell, (position - cell * (LEVELS - 1)).to(like.dtype) / (LEVELS - 1)
+
+
+def _nearest_end(pixels: Tensor) -> Tensor:
+    """What non-finite pixels become: 0 for NaN and minus infinity, 1 for infinity."""
+    return torch.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0)
+
+
+def _pixel_rows(image: Tensor) -> Tensor:
+    """``[..., C, H, W]`` as ``[B, C, H * W]``, without a copy for contiguous and for channels-last memory."""
+    return image.reshape(-1, image.shape[-3], image.shape[-2] * image.shape[-1])
+
+
+def _interleaved(pixels: Tensor) -> bool:
+    return pixels.shape[0] > 1 and pixels.stride(0) < pixels.stride(1)
+
+
+def _flat(block: Tensor, frame: Tensor) -> Tensor:
+    """``block`` ``[C, n]`` as one dimension, in the order in which ``frame`` lies in memory."""
+    return (block.t() if _interleaved(frame) else block).flatten()
+
+
+def _in_memory_order(flat: Tensor, pixels: Tensor) -> Tensor:
+    """``flat`` in the shape of ``pixels`` ``[C, n]``, in the order in which ``pixels`` lies in memory."""
+    return flat.view(pixels.shape[1], pixels.shape[0]).t() if _interleaved(pixels) else flat.view(pixels.shape)
+
+
+def _spans(frame: Tensor) -> Iterator[slice]:
+    """Cut ``frame`` ``[C, N]`` into blocks, on the CPU small enough for its caches."""
+    step = _CPU_BLOCK if frame.device.type == "cpu" else _GPU_BLOCK
+    for first in range(0, frame.shape[1], step):
+        yield slice(first, min(first + step, frame.shape[1]))
+
+
+def _precise_dtype(device: torch.device) -> torch.dtype:
+    # Apple's MPS, DirectML and many of Intel's GPUs have no float64.
+    return torch.float64 if device.type in ("cpu", "cuda", "meta") else torch.float32
+
+
+def _working_dtype(pixels: Tensor) -> torch.dtype:
+    return torch.promote_types(pixels.dtype, torch.float32)
+
+
+def _wants_gradient(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _check_bins(bins: int) -> None:
+    if isinstance(bins, bool) or not isinstance(bins, int):
+        raise TypeError(f"bins: expected an int, got {type(bins).__name__}")
+    if not 2 <= bins <= LEVELS:
+        raise ValueError(f"bins: expected 2 to {LEVELS}, got {bins}")
+
+
+def _check_pixels(name: str, image: Tensor) -> None:
+    _check_floating(name, image)
+    if image.ndim < 3 or image.numel() == 0:
+        raise ValueError(f"{name}: expected shape [..., C, H, W] with no side of 0, got {list(image.shape)}")
+
+
+def _check_rows(name: str, rows: Tensor) -> None:
+    _check_floating(name, rows)
+    if rows.ndim < 1 or rows.shape[-1] < 2:
+        raise ValueError(f"{name}: expected shape [..., bins] with 2 bins or more, got {list(rows.shape)}")
+
+
+def _check_floating(name: str, tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name}: expected a floating-point tensor, got {tensor.dtype}")

@@ -1,0 +1,118 @@
+"""Read and write image files without losing bits, alpha or colour profile."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyvips
+import torch
+from torch import Tensor
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+"""File name endings that can be read and written."""
+
+_HIGHEST = {"uchar": 255, "ushort": 65535}
+_COLOUR_SPACES = ("b-w", "srgb", "grey16", "rgb16")
+_CARRIED = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "orientation", "resolution-unit")
+_SAVE_OPTIONS: dict[str, dict[str, object]] = {
+    ".png": {},
+    ".jpg": {"Q": 95, "subsample_mode": "off"},
+    ".jpeg": {"Q": 95, "subsample_mode": "off"},
+    ".webp": {"Q": 95},
+    ".tif": {"compression": "deflate", "predictor": "horizontal"},
+    ".tiff": {"compression": "deflate", "predictor": "horizontal"},
+}
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """The pixels of an image file and what has to be written back with them.
+
+    Attributes:
+        pixels: float32, shape ``[1, H, W, C]`` with C of 1, 3 or 4, values in [0, 1].
+        alpha: the alpha of a gray image, shape ``[1, H, W, 1]``; None if there is none. Of a colour image it is the fourth
+            channel of ``pixels``.
+        opened: the file as libvips opened it: bit depth, colour profile and metadata.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+    opened: pyvips.Image
+
+
+def read_image(path: Path) -> ImageFile:
+    """Read a PNG, JPEG, WebP or TIFF file of 8 or 16 bits, gray or RGB, with or without alpha.
+
+    Raises:
+        OSError: the file cannot be read, or is damaged.
+        ValueError: it holds something else: several pages, other colours or another number format.
+    """
+    try:
+        opened = pyvips.Image.new_from_file(str(path), fail_on="error")
+        if opened.get_typeof("n-pages") and opened.get("n-pages") > 1:
+            raise ValueError(f"expected one picture, got {opened.get('n-pages')} pages or frames")
+        if opened.format not in _HIGHEST or opened.interpretation not in _COLOUR_SPACES or opened.bands > 4:
+            raise ValueError(
+                f"expected gray or RGB of 8 or 16 bits, got {opened.bands} bands of {opened.interpretation} as {opened.format}"
+            )
+        values = opened.numpy()
+    except pyvips.Error as error:
+        raise OSError(" ".join(str(error).split())) from error
+    values = values.reshape(1, opened.height, opened.width, opened.bands)
+    pixels = torch.from_numpy(values.astype(np.float32)) / _HIGHEST[opened.format]
+    if opened.bands == 2:
+        return ImageFile(pixels[..., :1], pixels[..., 1:], opened)
+    return ImageFile(pixels, None, opened)
+
+
+def write_image(path: Path, pixels: Tensor, like: ImageFile) -> None:
+    """Write ``pixels`` with the bit depth, alpha, colour profile and metadata of the file they were read from.
+
+    The file appears whole or not at all. JPEG and WebP are written at quality 95, PNG and TIFF without loss.
+
+    Args:
+        path: its ending, one of :data:`SUFFIXES`, decides on the format.
+        pixels: floating point, the shape of ``like.pixels``, values in [0, 1].
+        like: what :func:`read_image` returned for the source.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: the format cannot hold the bit depth or the alpha.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path.name}: expected a name that ends in {', '.join(SUFFIXES)}")
+    opened = like.opened
+    if opened.format == "ushort" and suffix in (".jpg", ".jpeg", ".webp"):
+        raise ValueError(f"{path.name}: expected PNG or TIFF for 16 bits, {suffix} holds 8")
+    if opened.hasalpha() and suffix in (".jpg", ".jpeg"):
+        raise ValueError(f"{path.name}: expected PNG, TIFF or WebP for a picture with alpha, {suffix} has none")
+    if like.alpha is not None:
+        pixels = torch.cat([pixels, like.alpha], dim=-1)
+    highest = _HIGHEST[opened.format]
+    values = (pixels[0].float() * highest).round().numpy().astype(np.uint8 if highest == 255 else np.uint16)
+    picture = pyvips.Image.new_from_array(values, interpretation=opened.interpretation)
+    picture = picture.copy(xres=opened.xres, yres=opened.yres)
+    for field in _CARRIED:
+        if opened.get_typeof(field):
+            picture.set_type(opened.get_typeof(field), field, opened.get(field))
+    handle, unfinished = tempfile.mkstemp(suffix=suffix, prefix=f".{path.stem}-", dir=path.parent)
+    os.close(handle)
+    try:
+        picture.write_to_file(unfinished, **_SAVE_OPTIONS[suffix])
+        os.chmod(unfinished, 0o666 & ~_umask())
+        os.replace(unfinished, path)
+    except pyvips.Error as error:
+        raise OSError(" ".join(str(error).split())) from error
+    finally:
+        Path(unfinished).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
