@@ -113,19 +113,19 @@ def transfer_function(source_cdf: Tensor, reference_cdf: Tensor) -> Tensor:
 
     bins = source_cdf.shape[-1]
     below = torch.nn.functional.pad(reference_cdf, (1, 0))[..., :-1]
-    occurs = reference_cdf.detach() > below.detach()
     level = torch.arange(bins, device=source_cdf.device).expand_as(source_cdf)
-    last_occurring = torch.where(occurs, level, -1).cummax(-1).values
+    last_occurring = torch.where(reference_cdf.detach() > below.detach(), level, -1).cummax(-1).values
     first_occurring = (last_occurring < 0).sum(-1, keepdim=True)
 
     upper = torch.searchsorted(reference_cdf.detach(), source_cdf.detach().contiguous())
     upper = torch.maximum(upper, first_occurring).clamp_(max=bins - 1)
-    lower = last_occurring.gather(-1, (upper - 1).clamp_(min=0))
-    lower = torch.where((lower < 0) | (upper == 0), upper, lower)
     start = below.gather(-1, upper)
     rise = reference_cdf.gather(-1, upper) - start
     # Where a quantile lies in a jump of the reference's distribution, it is met part of the way from the level below.
     part = ((source_cdf - start) / rise).clamp(0, 1)
+    del below, start, rise
+    lower = last_occurring.gather(-1, (upper - 1).clamp_(min=0))
+    lower = torch.where((lower < 0) | (upper == 0), upper, lower)
     return torch.lerp(lower.to(part.dtype), upper.to(part.dtype), part) / (bins - 1)
 
 

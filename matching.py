@@ -128,7 +128,7 @@ def _measure(device: torch.device, frame: Tensor) -> tuple[Tensor, int]:
 
 def _match_with_skimage(frame: Tensor, reference_values: list[np.ndarray], factor: float, result: Tensor) -> int:
     """Match ``frame`` ``[C, H, W]`` into ``result``; return how many of its values are not finite."""
-    pixels = frame.detach().cpu().float().nan_to_num(nan=0, posinf=1, neginf=0).clamp_(0, 1)
+    pixels = frame.detach().cpu().float().nan_to_num(nan=0, posinf=1, neginf=0)
     values, missing = _finite_values(frame)
     matched = pixels.clone()
     for channel, source in enumerate(values):

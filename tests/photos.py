@@ -1,0 +1,54 @@
+"""The photos that scikit-image ships, as the tests use them."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+
+import numpy as np
+import torch
+from skimage import data
+from torch import Tensor
+
+COLOUR_PHOTOS = (
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "hubble_deep_field",
+    "immunohistochemistry",
+    "retina",
+    "rocket",
+    "stereo_motorcycle",
+)
+GRAY_PHOTOS = ("brick", "camera", "coins", "grass", "gravel", "moon", "page", "text")
+COLOUR_PAIRS = tuple(itertools.permutations(COLOUR_PHOTOS, 2))
+
+
+@cache
+def photo_8bit(name: str) -> np.ndarray:
+    """A photo that scikit-image ships, uint8 [H, W, C]."""
+    values = getattr(data, name)()
+    values = values[0] if name == "stereo_motorcycle" else values
+    return values.reshape(*values.shape[:2], -1)
+
+
+def photo(name: str) -> Tensor:
+    """A photo as ComfyUI holds it: float32 [1, H, W, C] in [0, 1]."""
+    return torch.from_numpy(photo_8bit(name).astype(np.float32) / 255)[None]
+
+
+def continuous_photo(name: str) -> Tensor:
+    """A photo with noise of 0.004, so that nearly every pixel has a value of its own."""
+    image = photo(name)
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(len(name))) * 0.004
+    return (image + noise).clamp(0, 1)
+
+
+def wasserstein_1(image: Tensor, reference: Tensor) -> Tensor:
+    """Distance of each channel's distribution in [1, H, W, C] to the reference's, the area between the quantile functions."""
+    quantiles = (torch.arange(1 << 18, dtype=torch.float64) + 0.5) / (1 << 18)
+    rows = []
+    for pixels in (image, reference):
+        ordered = pixels[0].flatten(0, 1).double().sort(0).values
+        rows.append(ordered[(quantiles * len(ordered)).long()])
+    return (rows[0] - rows[1]).abs().mean(0)
