@@ -1,0 +1,152 @@
+"""The command on real files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from comfyui_histogram_match.command import main
+from photos import photo_8bit
+from PIL import Image
+from skimage.exposure import match_histograms
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in: ``reference.png`` and two photos in ``shots``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shots").mkdir()
+    for name, path in [("coffee", "reference.png"), ("astronaut", "shots/a.png"), ("chelsea", "shots/b.jpg")]:
+        Image.fromarray(photo_8bit(name)).save(path)
+    return tmp_path
+
+
+def pixels(path: Path | str) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture).astype(int)
+
+
+def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["pytorch", "skimage"])
+def test_a_file(folder: Path, method: str) -> None:
+    assert main(["shots/a.png", "--reference", "reference.png", "--output", "out.png", "--method", method]) == 0
+    expected = match_histograms(photo_8bit("astronaut"), photo_8bit("coffee"), channel_axis=2)
+    assert np.abs(pixels("out.png") - expected).max() <= 1
+
+
+def test_factor(folder: Path) -> None:
+    assert main(["shots/a.png", "--reference", "reference.png", "--output", "out.png", "--factor", "0"]) == 0
+    assert np.array_equal(pixels("out.png"), photo_8bit("astronaut"))
+
+
+@pytest.mark.parametrize("sources", [["shots"], ["shots/*"], ["shots/a.png", "shots/b.jpg"], ["**/[ab].*"]])
+def test_a_folder_a_pattern_and_a_list(folder: Path, sources: list[str]) -> None:
+    assert main([*sources, "--reference", "reference.png", "--output", "made/here"]) == 0
+    assert sorted(path.name for path in (folder / "made/here").iterdir()) == ["a.png", "b.jpg"]
+    assert pixels("made/here/a.png").shape == photo_8bit("astronaut").shape
+
+
+def test_one_file_into_a_folder(folder: Path) -> None:
+    assert main(["shots/a.png", "--reference", "reference.png", "--output", "made"]) == 0
+    assert (folder / "made/a.png").is_file()
+
+
+def test_one_bad_file_is_reported_and_the_others_are_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "shots/aa.png").write_bytes(b"no picture")
+    Image.new("L", (4, 4)).save("shots/gray.png")
+    assert main(["shots", "--reference", "reference.png", "--output", "out"]) == 1
+    errors = capsys.readouterr().err
+    assert f"{Path('shots/aa.png')}: " in errors
+    assert f"{Path('shots/gray.png')}: reference: expected 1 channel" in errors
+    assert "2 of 4 files failed" in errors
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "b.jpg"]
+
+
+def test_nothing_is_overwritten_unasked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (folder / "shots/a.png").read_bytes()
+    arguments = ["shots/a.png", "--reference", "reference.png", "--output", "shots"]
+    assert main(arguments) == 1
+    assert f"{Path('shots/a.png')} exists; --overwrite replaces it" in capsys.readouterr().err
+    assert (folder / "shots/a.png").read_bytes() == before
+    assert main([*arguments, "--overwrite"]) == 0
+    assert (folder / "shots/a.png").read_bytes() != before
+
+
+def test_several_files_show_progress(folder: Path) -> None:
+    script = (
+        "import sys; sys.stderr.isatty = lambda: True\n"
+        "from comfyui_histogram_match.command import main; raise SystemExit(main())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, "shots", "--reference", "reference.png", "--output", "out"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "2/2" in run.stderr
+    assert run.stdout == ""
+
+
+def test_demo(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--demo"]) == 0
+    assert sorted(path.name for path in (folder / "demo").iterdir()) == ["reference.png", "result.png", "source.png"]
+    expected = match_histograms(pixels("demo/source.png"), pixels("demo/reference.png"), channel_axis=2)
+    assert np.abs(pixels("demo/result.png") - expected).max() <= 1
+    assert str(Path("demo/result.png")) in capsys.readouterr().out
+    assert "exists; --overwrite replaces it" in failure(["--demo"], capsys)
+    assert main(["--demo", "--overwrite"]) == 0
+
+
+def test_as_a_module(folder: Path) -> None:
+    arguments = ["shots/a.png", "--reference", "reference.png", "--output", "out.png", "--device", "cpu"]
+    subprocess.run([sys.executable, "-m", "comfyui_histogram_match", *arguments], check=True)
+    main(["shots/a.png", "--reference", "reference.png", "--output", "again.png"])
+    assert (folder / "out.png").read_bytes() == (folder / "again.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: SOURCE"),
+        (["shots"], "the following arguments are required: --reference"),
+        (["shots", "--reference", "reference.png"], "the following arguments are required: --output"),
+        (["shots", "--reference", "missing.png", "--output", "out"], "missing.png"),
+        (["*.gif", "--reference", "reference.png", "--output", "out"], "argument SOURCE: expected .png,"),
+        (["shots", "--reference", "reference.png", "--output", "out.png"], "argument --output: expected a folder"),
+        (["shots", "shots/a.png", "--reference", "reference.png", "--output", "out"], "would both become"),
+        (["shots", "--reference", "reference.png", "--output", "out", "--factor", "2"], "expected a number from 0 to 1, got 2"),
+        (["shots", "--reference", "reference.png", "--output", "out", "--factor", "nan"], "from 0 to 1, got nan"),
+        (["shots", "--reference", "reference.png", "--output", "out", "--factor", "x"], "argument --factor"),
+        (["shots", "--reference", "reference.png", "--output", "out", "--method", "x"], "argument --method: invalid choice"),
+        (["shots", "--demo"], "argument --demo: expected neither SOURCE nor --reference"),
+    ],
+)
+def test_arguments_that_make_no_sense(
+    folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in failure(arguments, capsys)
+    assert sorted(path.name for path in folder.iterdir()) == ["reference.png", "shots"]
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="torch finds a GPU here")
+def test_a_gpu_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["shots", "--reference", "reference.png", "--output", "out", "--device", "gpu"]
+    assert "argument --device: expected a GPU for gpu, torch finds none" in failure(arguments, capsys)
+
+
+def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for word in ("SOURCE", "--reference", "--output", "pytorch", "skimage", "auto", "gpu", "--demo", "--overwrite"):
+        assert word in text

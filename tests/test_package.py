@@ -1,0 +1,85 @@
+"""The pack as ComfyUI-Manager, the registry and pip see it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import comfyui_histogram_match
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def requirement_names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^\w-]", requirement)[0].lower() for requirement in requirements}
+
+
+def test_what_the_manager_installs_never_replaces_torch() -> None:
+    requirements = (ROOT / "requirements.txt").read_text().split()
+    assert requirement_names(requirements) == requirement_names(PROJECT["project"]["dependencies"]) == {"numpy", "scikit-image"}
+
+
+def test_extras_carry_torch() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert any(re.fullmatch(r"torch>=[\d.]+", requirement) for requirement in extras["standalone"])
+    assert any(re.fullmatch(r"torch==[\d.]+", requirement) for requirement in extras["test"])
+
+
+def test_imports_without_comfyui_and_without_what_only_the_command_needs() -> None:
+    script = """
+import sys
+for missing in ("comfy", "comfy_api", "server", "nodes", "pyvips", "tqdm"):
+    sys.modules[missing] = None
+import comfyui_histogram_match
+print([name for name in comfyui_histogram_match.__all__ if not hasattr(comfyui_histogram_match, name)])
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_everything_public_is_documented() -> None:
+    for name in comfyui_histogram_match.__all__:
+        assert (getattr(comfyui_histogram_match, name).__doc__ or "").strip(), name
+
+
+def test_a_static_scan_finds_the_node_s_id() -> None:
+    source = (ROOT / "nodes.py").read_text(encoding="utf-8")
+    calls = [
+        call for call in ast.walk(ast.parse(source)) if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema"
+    ]
+    ids = [ast.literal_eval(next(word.value for word in call.keywords if word.arg == "node_id")) for call in calls]
+    assert ids == ["ImageHistogramMatch"]
+
+
+def test_the_maths_knows_neither_comfyui_nor_files() -> None:
+    for name, allowed in [("histogram_matching.py", {"torch"}), ("matching.py", {"torch", "numpy", "skimage"})]:
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+        imported = {
+            alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        } | {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+        assert imported - sys.stdlib_module_names <= allowed
+
+
+def test_the_changelog_has_this_version() -> None:
+    assert f"## {PROJECT['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/*.png")) + sorted(ROOT.glob("docs/*.jpg")), ids=lambda path: path.name)
+def test_pictures_are_small_and_shown(path: Path) -> None:
+    assert path.stat().st_size <= 300_000
+    assert f"docs/{path.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_workflows_use_the_node() -> None:
+    prompt = json.loads((ROOT / "example_workflows/histogram_match_api.json").read_text(encoding="utf-8"))
+    (node,) = [node for node in prompt.values() if node["class_type"] == "ImageHistogramMatch"]
+    assert list(node["inputs"]) == ["image", "reference", "method", "factor", "device"]
+    workflow = json.loads((ROOT / "example_workflows/histogram_match.json").read_text(encoding="utf-8"))
+    (node,) = [node for node in workflow["nodes"] if node["type"] == "ImageHistogramMatch"]
+    assert node["widgets_values"] == ["pytorch", 1, "auto"]
