@@ -42,13 +42,3 @@ def continuous_photo(name: str) -> Tensor:
     image = photo(name)
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(len(name))) * 0.004
     return (image + noise).clamp(0, 1)
-
-
-def wasserstein_1(image: Tensor, reference: Tensor) -> Tensor:
-    """Distance of each channel's distribution in [1, H, W, C] to the reference's, the area between the quantile functions."""
-    quantiles = (torch.arange(1 << 18, dtype=torch.float64) + 0.5) / (1 << 18)
-    rows = []
-    for pixels in (image, reference):
-        ordered = pixels[0].flatten(0, 1).double().sort(0).values
-        rows.append(ordered[(quantiles * len(ordered)).long()])
-    return (rows[0] - rows[1]).abs().mean(0)

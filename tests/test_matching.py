@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from comfyui_histogram_match import histogram, match_images, matching
-from photos import COLOUR_PAIRS, GRAY_PHOTOS, continuous_photo, photo, wasserstein_1
+from measures import wasserstein_1
+from photos import COLOUR_PAIRS, GRAY_PHOTOS, continuous_photo, photo
 from skimage.exposure import match_histograms
 from torch import Tensor
 
 METHODS = ("pytorch", "skimage")
 NAN, INFINITY = float("nan"), float("inf")
-HERE = Path(__file__).parent
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def oracle(image: Tensor, reference: Tensor) -> np.ndarray:
@@ -289,7 +290,7 @@ def test_peak_memory_beyond_input_and_output_is_half_a_frame(factor: float) -> N
     script = f"""
 import torch
 from comfyui_histogram_match import match_images
-from peak_memory import PeakMemory
+from measures import PeakMemory
 with torch.inference_mode():
     image, reference = (torch.rand(1, 2048, 2048, 3) for _ in range(2))
     match_images(image[:, :64], reference[:, :64])
@@ -297,5 +298,5 @@ with torch.inference_mode():
         result = match_images(image, reference, factor={factor})
 print((peak.bytes - result.nbytes) / result.nbytes)
 """
-    frames = float(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=HERE).stdout)
+    frames = float(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=BENCHMARKS).stdout)
     assert frames <= 0.5

@@ -77,7 +77,7 @@ def test_pictures_are_small_and_shown(path: Path) -> None:
 
 
 def test_the_example_workflows_use_the_node() -> None:
-    prompt = json.loads((ROOT / "example_workflows/histogram_match_api.json").read_text(encoding="utf-8"))
+    prompt = json.loads((ROOT / "docs/histogram_match_api.json").read_text(encoding="utf-8"))
     (node,) = [node for node in prompt.values() if node["class_type"] == "ImageHistogramMatch"]
     assert list(node["inputs"]) == ["image", "reference", "method", "factor", "device"]
     workflow = json.loads((ROOT / "example_workflows/histogram_match.json").read_text(encoding="utf-8"))

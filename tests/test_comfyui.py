@@ -1,0 +1,130 @@
+"""The node in a real ComfyUI, driven over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from comfyui_histogram_match import match_images
+from comfyui_server import ROOT, ComfyUI, find_comfyui, find_python, match_prompt
+from photos import continuous_photo, photo, photo_8bit
+from PIL import Image
+from skimage.exposure import match_histograms
+
+pytestmark = pytest.mark.comfyui
+
+
+@pytest.fixture(scope="module")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
+    folder = find_comfyui()
+    if folder is None:
+        pytest.skip("no ComfyUI: COMFYUI_PATH is not set, none above this checkout, none at ~/comfy/ComfyUI")
+    python = find_python(folder)
+    if python is None:
+        pytest.skip(f"no Python for {folder}: COMFYUI_PYTHON is not set, and it has no virtual environment")
+    server = ComfyUI(folder, python, tmp_path_factory.mktemp("comfyui"))
+    yield server
+    server.stop()
+
+
+def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
+    node = comfyui.get("/object_info/ImageHistogramMatch")["ImageHistogramMatch"]
+    assert node["display_name"] == "Image Histogram Match"
+    assert node["input_order"] == {"required": ["image", "reference", "method", "factor", "device"]}
+    inputs = node["input"]["required"]
+    assert inputs["method"][1]["options"] == ["pytorch", "skimage"]
+    assert inputs["device"][1]["options"] == ["auto", "cpu", "gpu"]
+    assert {key: inputs["factor"][1][key] for key in ("default", "min", "max", "step")} == {
+        "default": 1.0,
+        "min": 0.0,
+        "max": 1.0,
+        "step": 0.05,
+    }
+    assert all(description[1]["tooltip"] for description in inputs.values())
+    assert node["output"] == ["IMAGE"]
+    assert "color match" in node.get("search_aliases", ["color match"])
+
+
+def test_the_example_workflow(comfyui: ComfyUI) -> None:
+    prompt = json.loads((ROOT / "docs/histogram_match_api.json").read_text(encoding="utf-8"))
+    for name, picture in [("source.png", "astronaut"), ("reference.png", "coffee")]:
+        Image.fromarray(photo_8bit(picture)).save(comfyui.folder / "input" / name)
+    ended = comfyui.wait(comfyui.queue(prompt))
+    assert ended["status"]["status_str"] == "success"
+    (saved,) = [picture for output in ended["outputs"].values() for picture in output["images"]]
+    with Image.open(comfyui.folder / "output" / saved["subfolder"] / saved["filename"]) as result:
+        expected = match_histograms(photo_8bit("astronaut"), photo_8bit("coffee"), channel_axis=2)
+        assert np.abs(np.array(result).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("method", ["pytorch", "skimage"])
+@pytest.mark.parametrize("device", ["auto", "cpu", "gpu"])
+@pytest.mark.parametrize("factor", [0.0, 0.35, 1.0])
+def test_every_setting(comfyui: ComfyUI, method: str, device: str, factor: float) -> None:
+    image, reference = photo("chelsea"), photo("coffee")
+    result = comfyui.match(image, reference, method=method, device=device, factor=factor)
+    expected = match_histograms(image[0].numpy(), reference[0].numpy(), channel_axis=2)
+    blend = factor * torch.from_numpy(expected) + (1 - factor) * image[0]
+    torch.testing.assert_close(result[0], blend, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["pytorch", "skimage"])
+def test_batches(comfyui: ComfyUI, method: str) -> None:
+    frames = torch.stack([continuous_photo(name)[0, :200, :300] for name in ("astronaut", "chelsea", "rocket")])
+    looks = torch.stack([continuous_photo(name)[0, :150, :160] for name in ("coffee", "retina")])
+    result = comfyui.match(frames, looks, method=method)
+    torch.testing.assert_close(result, match_images(frames, looks, method), rtol=0, atol=1e-6)
+
+
+def test_alpha_and_other_sizes(comfyui: ComfyUI) -> None:
+    image, reference = torch.rand(2, 33, 21, 4), torch.rand(1, 8, 9, 1)
+    torch.testing.assert_close(comfyui.match(image, reference), match_images(image, reference), rtol=0, atol=1e-6)
+
+
+def test_the_predecessor_s_workflows_run(comfyui: ComfyUI) -> None:
+    image, reference = photo("chelsea"), photo("coffee")
+    result = comfyui.match(image, reference, class_type="ImageHistogramMatch+", method="skimage", factor=0.5, device="cpu")
+    torch.testing.assert_close(result, match_images(image, reference, "skimage", 0.5), rtol=0, atol=1e-6)
+
+
+def test_an_interrupt_stops_the_run_and_the_next_one_works(comfyui: ComfyUI) -> None:
+    paths = [comfyui.folder / f"interrupted{number}.pt" for number in range(3)]
+    frames = continuous_photo("astronaut").expand(80, -1, -1, -1).contiguous()
+    torch.save(frames, paths[0])
+    torch.save(continuous_photo("coffee"), paths[1])
+    prompt_id = comfyui.queue(match_prompt(paths, method="skimage"))
+    while not comfyui.get("/queue")["queue_running"]:
+        time.sleep(0.02)
+    time.sleep(1)
+    assert prompt_id not in comfyui.get(f"/history/{prompt_id}"), "ended before it could be interrupted"
+    comfyui.post("/interrupt", {})
+    started = time.monotonic()
+    ended = comfyui.wait(prompt_id)
+    assert time.monotonic() - started <= 1
+    assert "execution_interrupted" in [kind for kind, _ in ended["status"]["messages"]]
+    assert not paths[2].exists()
+    assert comfyui.match(frames[:1], frames[:1]).shape == (1, 512, 512, 3)
+
+
+@pytest.mark.parametrize("method", ["pytorch", "skimage"])
+def test_the_message_of_a_bad_input_reaches_the_user(comfyui: ComfyUI, method: str) -> None:
+    with pytest.raises(RuntimeError, match=r"ValueError: image: expected shape \[B, H, W, C\].*got \[1, 4, 4, 2\]"):
+        comfyui.match(torch.rand(1, 4, 4, 2), torch.rand(1, 4, 4, 3), method=method)
+
+
+def test_a_warning_reaches_the_log(comfyui: ComfyUI) -> None:
+    image = torch.rand(1, 4, 4, 3)
+    image[0, 0, 0, 0] = float("nan")
+    result = comfyui.match(image, torch.rand(1, 4, 4, 3))
+    assert result[0, 0, 0, 0] == 0
+    assert "Image Histogram Match: image: left out 1 NaN or infinite values" in comfyui.log.read_text()
+
+
+def test_a_factor_out_of_range_is_refused_before_it_runs(comfyui: ComfyUI) -> None:
+    prompt = match_prompt([comfyui.folder / "none.pt"] * 3, factor=1.5)
+    answer = comfyui.post("/prompt", {"prompt": prompt})
+    assert answer["node_errors"]["3"]["errors"][0]["type"] == "value_bigger_than_max"
