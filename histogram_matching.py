@@ -343,12 +343,15 @@ def _look_up_levels(frame: Tensor, levels: Tensor, out: Tensor) -> None:
     entries = levels.flatten()
     entry = torch.empty(0, dtype=levels.dtype, device=frame.device)
     for span, level, finite in _level_blocks(frame, index_dtype=torch.int32):
-        pixels = frame[:, span]
-        torch.index_select(entries, 0, level, out=entry.resize_(level.shape))
-        matched = _in_memory_order(entry, pixels)
-        if finite is not None:
-            matched = torch.where(_in_memory_order(finite, pixels), matched, _nearest_end(pixels))
-        out[:, span] = matched
+        pixels, target = frame[:, span], out[:, span]
+        in_order = target.t() if _interleaved(frame) else target
+        if finite is None and in_order.is_contiguous() and out.dtype == entries.dtype:
+            torch.index_select(entries, 0, level, out=in_order.view(-1))
+            continue
+        matched = _in_memory_order(torch.index_select(entries, 0, level, out=entry.resize_(level.shape)), pixels)
+        target.copy_(
+            matched if finite is None else torch.where(_in_memory_order(finite, pixels), matched, _nearest_end(pixels))
+        )
 
 
 def _level_blocks(frame: Tensor, index_dtype: torch.dtype = torch.int64) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
@@ -386,7 +389,9 @@ def _soften(level_counts: Tensor, bins: int) -> Tensor:
     counts = level_counts.to(_precise_dtype(level_counts.device))
     if bins == LEVELS:
         return counts
-    cell, part = _level_positions(bins, counts)
+    position = torch.arange(LEVELS, device=counts.device) * (bins - 1)
+    cell = (position // (LEVELS - 1)).clamp_(max=bins - 2)
+    part = (position - cell * (LEVELS - 1)).to(counts.dtype) / (LEVELS - 1)
     softened = torch.zeros(counts.shape[0], bins, dtype=counts.dtype, device=counts.device)
     softened.index_add_(1, cell, counts * (1 - part))
     softened.index_add_(1, cell + 1, counts * part)
@@ -397,15 +402,8 @@ def _sharpen(table: Tensor) -> Tensor:
     """Evaluate a table at 16-bit levels: ``[C, bins]`` to ``[C, LEVELS]``."""
     if table.shape[-1] == LEVELS:
         return table
-    cell, part = _level_positions(table.shape[-1], table)
-    return torch.lerp(table.index_select(-1, cell), table.index_select(-1, cell + 1), part)
-
-
-def _level_positions(bins: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """For each 16-bit level, the bin centre at its left and how far it is on the way to the next."""
-    position = torch.arange(LEVELS, device=like.device) * (bins - 1)
-    cell = (position // (LEVELS - 1)).clamp_(max=bins - 2)
-    return cell, (position - cell * (LEVELS - 1)).to(like.dtype) / (LEVELS - 1)
+    table = table.to(_precise_dtype(table.device))
+    return torch.nn.functional.interpolate(table[None], size=LEVELS, mode="linear", align_corners=True)[0]
 
 
 def _nearest_end(pixels: Tensor) -> Tensor:

@@ -298,5 +298,7 @@ with torch.inference_mode():
         result = match_images(image, reference, factor={factor})
 print((peak.bytes - result.nbytes) / result.nbytes)
 """
-    frames = float(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=BENCHMARKS).stdout)
+    frames = float(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=BENCHMARKS).stdout
+    )
     assert frames <= 0.5
