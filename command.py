@@ -111,7 +111,7 @@ def _demo(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
         if path.exists() and not options.overwrite:
             raise ValueError(f"argument --demo: {path} exists; --overwrite replaces it")
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(data.astronaut()).save(source)
+    Image.fromarray(data.chelsea()).save(source)
     Image.fromarray(data.coffee()).save(reference)
     return [(source, result)], reference
 
