@@ -274,7 +274,7 @@ class _Interpolation(torch.autograd.Function):
 
 
 def _spread(frame: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
-    """Add each pixel's weight (1 by default) to the two bins around it: ``[C, N]`` to ``[C, bins]``."""
+    """Add each pixel's weight, 1 by default, to the two bins around it, for pixels ``[C, N]``."""
     precise = _precise_dtype(frame.device)
     whole = torch.zeros(frame.shape[0], bins, dtype=precise, device=frame.device)
     upper = torch.zeros_like(whole)
@@ -319,7 +319,7 @@ def _locate(pixels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _count_levels(frame: Tensor) -> Tensor:
-    """Count each channel of ``frame`` ``[C, N]`` at 16-bit resolution: int64 ``[C, LEVELS]``."""
+    """Count each channel of ``frame`` ``[C, N]`` at its 16-bit levels, in int64."""
     channels = frame.shape[0]
     # scatter_add runs each row on one thread, so each thread gets a row of counts and a share of the pixels.
     rows = min(torch.get_num_threads(), _MOST_ROWS) if frame.device.type == "cpu" else 1
@@ -386,7 +386,7 @@ def _level_blocks(frame: Tensor, index_dtype: torch.dtype = torch.int64) -> Iter
 
 
 def _soften(level_counts: Tensor, bins: int) -> Tensor:
-    """Spread counts at 16-bit levels over soft bins: ``[C, LEVELS]`` to ``[C, bins]``."""
+    """Spread the counts of all 16-bit levels over soft bins, channel by channel."""
     counts = level_counts.to(_precise_dtype(level_counts.device))
     if bins == LEVELS:
         return counts

@@ -1,4 +1,4 @@
-"""The ComfyUI node: sockets, device and progress around :func:`match_images`."""
+"""The node for ComfyUI: sockets, device and progress around the function that matches."""
 
 from __future__ import annotations
 

@@ -1,25 +1,24 @@
-"""This pack beside its peers, in one run: time, peak memory and what is left of the distance to the reference.
+"""Compare this pack with its peers in one run: time, peak memory and the distance that is left to the reference.
 
-    python benchmarks/compare.py [--sizes 512 1024 2048 4096] [--content continuous] [--rounds 3] [--markdown FILE]
-
-Each measurement is a process of its own. The rounds go through all systems in turn, so that a noisy minute does not fall on
-one of them, and the medians over all rounds are printed. ComfyUI's own node, where a ComfyUI is found as the tests find it,
-runs in ComfyUI's Python; so that versions of torch do not decide, this pack runs there as well.
-
-Needs the extra ``benchmark`` and, for the column of memory, Linux.
+The command line is described by the option for help. Each measurement is a process of its own. The rounds go through all
+systems in turn, so that a noisy minute does not fall on one of them, and the table shows the medians over the rounds. Where
+a real ComfyUI is found, as the tests find it, its node is measured in its own interpreter, and so that not the version of
+torch decides, this pack is measured there as well. The other peers come with the extra for benchmarks, and the column of
+memory is measured on Linux.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib.util
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from torch import Tensor
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 from comfyui_server import find_comfyui, find_python  # noqa: E402
-from measures import PeakMemory, wasserstein_1  # noqa: E402
+from measures import RETURN_FREED_MEMORY, PeakMemory, wasserstein_1  # noqa: E402
 
 
 def load_pack() -> Any:
@@ -50,7 +49,6 @@ Match = Callable[[Tensor, Tensor], Tensor]
 
 # The predecessor needs seconds and gigabytes for a megapixel; the others are measured at every size.
 LARGEST = {"predecessor": 1024}
-SLOW = ("predecessor",)
 
 
 def this_pack() -> Match:
@@ -131,37 +129,50 @@ IN_COMFYUI = ("pack in ComfyUI", "comfyui")
 
 
 def picture(name: str, size: int, content: str) -> Tensor:
-    """A photo of scikit-image's, scaled to ``size`` squared: float32 ``[1, size, size, 3]`` of 8-bit or continuous values."""
-    image = torch.from_numpy(resize(getattr(data, name)(), (size, size), order=1).astype(np.float32))[None]
+    """A photo that scikit-image ships, scaled to a square, with the values of 8-bit files or with continuous ones."""
+    photo = {"astronaut": data.astronaut, "coffee": data.coffee}[name]()
+    image = torch.from_numpy(resize(photo, (size, size), order=1).astype(np.float32))[None]
     if content == "8-bit":
         return (image * 255).round() / 255
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(len(name))) * 0.004
     return (image + noise).clamp(0, 1)
 
 
-def measure(system: str, size: int, content: str) -> dict[str, Any]:
-    """Time one system for a while, after one call that also measures memory and distance."""
+def run_once(match: Match, image: Tensor, reference: Tensor) -> tuple[Tensor, float]:
+    """The result and the seconds it took."""
+    started = time.perf_counter()
+    matched = match(image, reference)
+    return matched, time.perf_counter() - started
+
+
+def measure(system: str, size: int, content: str, memory: bool) -> dict[str, Any]:
+    """Measure one system in this process: its time and what it leaves of the distance, or its peak memory."""
     image, reference = picture("astronaut", size, content), picture("coffee", size, content)
     match = SYSTEMS[system][1]()
+    # After it has freed a large block once, as any process with a model in it has, glibc keeps freed memory at hand.
+    torch.ones(1 << 23, dtype=torch.uint8).repeat(3)
     with torch.inference_mode(mode=system not in ("gradients", "predecessor")):
-        part = slice(64) if system in SLOW else slice(None)
-        match(image[:, part, part], reference[:, part, part])  # loads code, starts threads
-        with PeakMemory() as peak:
-            started = time.perf_counter()
-            matched = match(image, reference)
-            seconds = [time.perf_counter() - started]
+        part = slice(64 if system == "predecessor" else None)
+        run_once(match, image[:, part, part], reference[:, part, part])  # loads code, starts threads
+        if memory:
+            with PeakMemory() as peak:
+                matched, _ = run_once(match, image, reference)
+            return {"frames": (peak.bytes - matched.nbytes) / image.nbytes}
+        matched, first = run_once(match, image, reference)
+        seconds = [first]
         while sum(seconds) < 2 and len(seconds) < 20:
-            started = time.perf_counter()
-            match(image, reference)
-            seconds.append(time.perf_counter() - started)
-    figures = {"milliseconds": 1000 * statistics.median(seconds), "frames": (peak.bytes - matched.nbytes) / image.nbytes}
+            seconds.append(run_once(match, image, reference)[1])
+    figures: dict[str, Any] = {"milliseconds": 1000 * statistics.median(seconds)}
     if size <= 1024:
         figures["w1"] = (255 * wasserstein_1(matched, reference)).tolist()
         figures["untouched"] = (255 * wasserstein_1(image, reference)).tolist()
     return figures
 
 
-def measure_apart(system: str, size: int, content: str) -> dict[str, Any]:
+start = partial(asyncio.create_subprocess_exec, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+
+
+async def measure_apart(system: str, size: int, content: str, memory: bool = False) -> dict[str, Any]:
     """Call :func:`measure` in a process of its own."""
     python, environment = sys.executable, dict(os.environ)
     if system in IN_COMFYUI:
@@ -169,26 +180,31 @@ def measure_apart(system: str, size: int, content: str) -> dict[str, Any]:
         assert comfyui is not None
         python = str(find_python(comfyui))
         environment["PYTHONPATH"] = str(comfyui)
-    run = subprocess.run(
-        [python, __file__, "--measure", system, "--sizes", str(size), "--content", content],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    if run.returncode:
-        raise RuntimeError(f"{system} at {size}: {run.stderr[-2000:]}")
-    figures: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    arguments = ["--measure", system, "--sizes", str(size), "--content", content]
+    if memory:
+        environment |= RETURN_FREED_MEMORY
+        arguments.append("--memory")
+    process = await start(python, __file__, *arguments, env=environment)
+    answer, errors = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{system} at {size}: {errors.decode()[-2000:]}")
+    figures: dict[str, Any] = json.loads(answer.splitlines()[-1])
     return figures
+
+
+def memory_size(sizes: list[int]) -> int:
+    """The size at which memory is measured."""
+    return min(sizes, key=lambda size: abs(size - 2048))
 
 
 def table(figures: dict[tuple[str, int], list[dict[str, Any]]], systems: list[str], sizes: list[int]) -> str:
     """The medians as a Markdown table."""
 
     def median(system: str, size: int, key: str) -> float | None:
-        rounds = figures.get((system, size))
-        return statistics.median(entry[key] for entry in rounds) if rounds else None
+        values = [entry[key] for entry in figures.get((system, size), []) if key in entry]
+        return statistics.median(values) if values else None
 
-    shown_memory = min(sizes, key=lambda size: abs(size - 2048))
+    shown_memory = memory_size(sizes)
     shown_w1 = max((size for size in sizes if size <= 1024), default=None)
     header = ["", *(f"{size}² ms" for size in sizes), f"memory, {shown_memory}² frames", "W1 R / G / B, levels"]
     lines = [" | ".join(header), " | ".join(["---"] + ["--:"] * (len(header) - 1))]
@@ -207,11 +223,11 @@ def ratios(figures: dict[tuple[str, int], list[dict[str, Any]]], systems: list[s
     """How many times this pack is faster at one size, from the medians."""
 
     def milliseconds(system: str) -> float:
-        return statistics.median(entry["milliseconds"] for entry in figures[system, size])
+        return statistics.median([entry["milliseconds"] for entry in figures[system, size] if "milliseconds" in entry])
 
     lines = []
     for system in systems:
-        if "pack" in system or system == "gradients" or (system, size) not in figures:
+        if "pack" in system or system == "gradients" or size > LARGEST.get(system, size):
             continue
         ours = "pack in ComfyUI" if system == "comfyui" else "pack"
         lines.append(f"{SYSTEMS[system][0]}: {milliseconds(system) / milliseconds(ours):,.1f} x the time of `match_images`")
@@ -230,28 +246,29 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--markdown", type=Path, help="write the table there too")
     parser.add_argument("--measure", choices=list(SYSTEMS), help=argparse.SUPPRESS)
+    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure, options.sizes[0], options.content)))
+        print(json.dumps(measure(options.measure, options.sizes[0], options.content, options.memory)))
         return
     systems = options.systems
     comfyui = find_comfyui()
     if comfyui is None or find_python(comfyui) is None:
         print("no ComfyUI found, its node is left out", file=sys.stderr)
         systems = [system for system in systems if system not in IN_COMFYUI]
+    tasks = [(system, size, False) for _ in range(options.rounds) for size in options.sizes for system in systems]
+    tasks += [(system, memory_size(options.sizes), True) for system in systems]
     figures: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for _ in range(options.rounds):
-        for size in options.sizes:
-            for system in systems:
-                if size > LARGEST.get(system, size):
-                    continue
-                entry = measure_apart(system, size, options.content)
-                figures.setdefault((system, size), []).append(entry)
-                print(f"{system} at {size}: {entry['milliseconds']:.1f} ms, {entry['frames']:.2f} frames", file=sys.stderr)
+    for system, size, memory in tasks:
+        if size > LARGEST.get(system, size):
+            continue
+        entry = asyncio.run(measure_apart(system, size, options.content, memory))
+        figures.setdefault((system, size), []).append(entry)
+        print(f"{system} at {size}: {entry}", file=sys.stderr)
     print(f"{options.content} content, torch {torch.__version__}, {torch.get_num_threads()} threads, numpy {np.__version__}")
-    untouched = next((entry[0]["untouched"] for entry in figures.values() if "untouched" in entry[0]), None)
-    if untouched:
-        print("W1 untouched: " + " / ".join(f"{level:.2f}" for level in untouched))
+    first = next((entries[0] for entries in figures.values() if "untouched" in entries[0]), None)
+    if first:
+        print("W1 untouched: " + " / ".join(f"{level:.2f}" for level in first["untouched"]))
     text = table(figures, systems, options.sizes)
     print(text)
     for size in options.sizes:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+"""Settings of glibc with which a freed block goes back to the system at once."""
+
 
 class PeakMemory:
-    """``with PeakMemory() as peak: ...`` leaves the growth of the resident memory to its peak in ``peak.bytes``. Linux."""
+    """A context manager that leaves the growth of the resident memory to its peak in ``bytes``. Linux only.
+
+    The process has to run with ``RETURN_FREED_MEMORY`` in its environment. Else memory that was freed before, but not
+    returned to the system, is used again unseen.
+    """
 
     bytes: int
 
     def __enter__(self) -> PeakMemory:
-        ctypes.CDLL(None).malloc_trim(0)  # else freed memory would be used again unseen
         Path("/proc/self/clear_refs").write_text("5")  # 5 resets the peak to what is resident now
         self._before = _status("VmRSS")
         return self
@@ -37,3 +42,15 @@ def wasserstein_1(image: Tensor, reference: Tensor) -> Tensor:
         ordered = pixels[0].flatten(0, 1).double().sort(0).values
         rows.append(ordered[(quantiles * len(ordered)).long()])
     return (rows[0] - rows[1]).abs().mean(0)
+
+
+def peak_frames(factor: float) -> float:
+    """Peak memory of ``match_images`` at 4 megapixels beyond input and output, in frames."""
+    from comfyui_histogram_match import match_images
+
+    with torch.inference_mode():
+        image, reference = (torch.rand(1, 2048, 2048, 3) for _ in range(2))
+        match_images(image, reference, factor=factor)  # loads code, starts threads
+        with PeakMemory() as peak:
+            result = match_images(image, reference, factor=factor)
+    return (peak.bytes - result.nbytes) / result.nbytes

@@ -1,60 +1,23 @@
-"""Run a real ComfyUI with this checkout as its only custom node, and talk to it over HTTP."""
+"""Find a real ComfyUI and talk to it over HTTP."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
 
+import requests
 import torch
 from torch import Tensor
 
 ROOT = Path(__file__).parents[1]
 
-PROBE_NODES = '''
-import torch
-from pathlib import Path
-
-
-class ProbeLoad:
-    """An IMAGE from a file of torch.save, of any shape."""
-
-    INPUT_TYPES = classmethod(lambda cls: {"required": {"path": ("STRING", {})}})
-    RETURN_TYPES = ("IMAGE",)
-    FUNCTION = "run"
-    CATEGORY = "probe"
-
-    def run(self, path):
-        return (torch.load(path),)
-
-
-class ProbeSave:
-    """An IMAGE into a file of torch.save."""
-
-    INPUT_TYPES = classmethod(lambda cls: {"required": {"image": ("IMAGE",), "path": ("STRING", {})}})
-    RETURN_TYPES = ()
-    FUNCTION = "run"
-    CATEGORY = "probe"
-    OUTPUT_NODE = True
-
-    def run(self, image, path):
-        torch.save(image, path)
-        return {}
-
-
-NODE_CLASS_MAPPINGS = {"ProbeLoad": ProbeLoad, "ProbeSave": ProbeSave}
-'''
-
 
 def find_comfyui() -> Path | None:
-    """The folder of ComfyUI: $COMFYUI_PATH, the one whose custom_nodes holds this checkout, or comfy-cli's default."""
+    """The folder named in the environment, else the one above this checkout, else the default of comfy-cli."""
     named = os.environ.get("COMFYUI_PATH")
     if named:
         return Path(named)
@@ -64,7 +27,7 @@ def find_comfyui() -> Path | None:
 
 
 def find_python(comfyui: Path) -> Path | None:
-    """The interpreter that runs this ComfyUI: $COMFYUI_PYTHON, or the one of its own virtual environment."""
+    """The interpreter named in the environment, else the one of the virtual environment in that folder."""
     named = os.environ.get("COMFYUI_PYTHON")
     if named:
         return Path(named)
@@ -74,63 +37,43 @@ def find_python(comfyui: Path) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
+def make_base_directory(folder: Path) -> None:
+    """Lay ``folder`` out as ComfyUI's base directory, with this checkout and the probes as the only custom nodes."""
+    for name in ("custom_nodes", "input", "output", "temp", "user", "models"):
+        (folder / name).mkdir()
+    (folder / "custom_nodes" / "comfyui-histogram-match").symlink_to(ROOT, target_is_directory=True)
+    (folder / "custom_nodes" / "probe").symlink_to(ROOT / "tests" / "probe_nodes", target_is_directory=True)
+
+
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 class ComfyUI:
-    """A ComfyUI server on the CPU in a folder of its own, stopped by :meth:`stop`."""
+    """A running ComfyUI.
 
-    def __init__(self, comfyui: Path, python: Path, folder: Path) -> None:
-        self.folder = folder
-        (folder / "custom_nodes" / "probe").mkdir(parents=True)
-        (folder / "custom_nodes" / "probe" / "__init__.py").write_text(PROBE_NODES)
-        (folder / "custom_nodes" / "comfyui-histogram-match").symlink_to(ROOT, target_is_directory=True)
-        for name in ("input", "output", "temp", "user", "models"):
-            (folder / name).mkdir()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{port}"
-        self.log = folder / "log.txt"
-        arguments = ["main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(folder)]
-        with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [str(python), *arguments, "--disable-auto-launch"],
-                cwd=comfyui,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-            )
-        self._wait_until_up()
+    Attributes:
+        folder: its base directory.
+        log: the file that holds what it printed.
+    """
 
-    def _wait_until_up(self) -> None:
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                self.get("/system_stats")
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.2)
-            else:
-                return
-        self.stop()
-        raise RuntimeError(f"ComfyUI did not start:\n{self.log.read_text()[-3000:]}")
-
-    def stop(self) -> None:
-        """End the server."""
-        self.process.terminate()
-        self.process.wait(30)
+    def __init__(self, port: int, folder: Path, log: Path) -> None:
+        self.folder, self.log = folder, log
+        self._address = f"http://127.0.0.1:{port}"
+        self._session = requests.Session()
 
     def get(self, path: str) -> Any:
         """GET ``path``, decoded from JSON."""
-        with urllib.request.urlopen(self.address + path, timeout=30) as answer:
-            return json.load(answer)
+        answer = self._session.get(self._address + path, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """POST ``body`` as JSON; the answer decoded, also that of a refusal."""
-        request = urllib.request.Request(self.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as refusal:
-            text = refusal.read()
-        return json.loads(text) if text else None
+        answer = self._session.post(self._address + path, json=body, timeout=30)
+        return answer.json() if answer.content else None
 
     def queue(self, prompt: dict[str, Any]) -> str:
         """Queue ``prompt`` and return its id."""

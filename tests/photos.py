@@ -10,25 +10,34 @@ import torch
 from skimage import data
 from torch import Tensor
 
-COLOUR_PHOTOS = (
-    "astronaut",
-    "chelsea",
-    "coffee",
-    "hubble_deep_field",
-    "immunohistochemistry",
-    "retina",
-    "rocket",
-    "stereo_motorcycle",
-)
-GRAY_PHOTOS = ("brick", "camera", "coins", "grass", "gravel", "moon", "page", "text")
+_COLOUR = {
+    "astronaut": data.astronaut,
+    "chelsea": data.chelsea,
+    "coffee": data.coffee,
+    "hubble_deep_field": data.hubble_deep_field,
+    "immunohistochemistry": data.immunohistochemistry,
+    "retina": data.retina,
+    "rocket": data.rocket,
+    "stereo_motorcycle": lambda: data.stereo_motorcycle()[0],
+}
+_GRAY = {
+    "brick": data.brick,
+    "camera": data.camera,
+    "coins": data.coins,
+    "grass": data.grass,
+    "gravel": data.gravel,
+    "moon": data.moon,
+    "page": data.page,
+    "text": data.text,
+}
+COLOUR_PHOTOS, GRAY_PHOTOS = tuple(_COLOUR), tuple(_GRAY)
 COLOUR_PAIRS = tuple(itertools.permutations(COLOUR_PHOTOS, 2))
 
 
 @cache
 def photo_8bit(name: str) -> np.ndarray:
     """A photo that scikit-image ships, uint8 [H, W, C]."""
-    values = getattr(data, name)()
-    values = values[0] if name == "stereo_motorcycle" else values
+    values = (_COLOUR | _GRAY)[name]()
     return values.reshape(*values.shape[:2], -1)
 
 

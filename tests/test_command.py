@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -82,19 +82,12 @@ def test_nothing_is_overwritten_unasked(folder: Path, capsys: pytest.CaptureFixt
     assert (folder / "shots/a.png").read_bytes() != before
 
 
-def test_several_files_show_progress(folder: Path) -> None:
-    script = (
-        "import sys; sys.stderr.isatty = lambda: True\n"
-        "from comfyui_histogram_match.command import main; raise SystemExit(main())"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script, "shots", "--reference", "reference.png", "--output", "out"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "2/2" in run.stderr
-    assert run.stdout == ""
+def test_several_files_show_progress(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["shots", "--reference", "reference.png", "--output", "out"]) == 0
+    written = capsys.readouterr()
+    assert "2/2" in written.err
+    assert written.out == ""
 
 
 def test_demo(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,10 +100,13 @@ def test_demo(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--demo", "--overwrite"]) == 0
 
 
-def test_as_a_module(folder: Path) -> None:
-    arguments = ["shots/a.png", "--reference", "reference.png", "--output", "out.png", "--device", "cpu"]
-    subprocess.run([sys.executable, "-m", "comfyui_histogram_match", *arguments], check=True)
-    main(["shots/a.png", "--reference", "reference.png", "--output", "again.png"])
+def test_as_a_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["shots/a.png", "--reference", "reference.png", "--device", "cpu", "--output"]
+    monkeypatch.setattr(sys, "argv", ["histogram-match", *arguments, "out.png"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("comfyui_histogram_match", run_name="__main__")
+    assert stop.value.code == 0
+    main([*arguments, "again.png"])
     assert (folder / "out.png").read_bytes() == (folder / "again.png").read_bytes()
 
 

@@ -1,0 +1,43 @@
+"""Nodes with which the tests get tensors of any shape into a running ComfyUI and out of it again."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+
+class ProbeLoad:
+    """An IMAGE from a file of torch.save, of any shape."""
+
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"path": ("STRING", {})}}
+
+    def run(self, path: str) -> tuple[Tensor]:
+        return (torch.load(path),)
+
+
+class ProbeSave:
+    """An IMAGE into a file of torch.save."""
+
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
+    FUNCTION = "run"
+    CATEGORY = "probe"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"image": ("IMAGE",), "path": ("STRING", {})}}
+
+    def run(self, image: Tensor, path: str) -> dict[str, Any]:
+        torch.save(image, path)
+        return {}
+
+
+NODE_CLASS_MAPPINGS = {"ProbeLoad": ProbeLoad, "ProbeSave": ProbeSave}
