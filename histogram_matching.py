@@ -22,9 +22,13 @@ from torch.autograd.function import once_differentiable
 LEVELS = 65536
 """Levels of the evaluation without gradients. 65535 = 255 * 257, so 8-bit values are levels too, without rounding."""
 
+# Pixels that are worked on at a time: few enough for the caches of a CPU, many enough to keep a GPU busy.
 _CPU_BLOCK = 1 << 16
 _GPU_BLOCK = 1 << 22
-_MOST_ROWS = 4
+# Channels that share one table of 16-bit levels. A float32 has the bits to number the levels of this many.
+_CHANNELS = 4
+# Threads that count with a table of their own. Adding up more tables would cost more than the threads save.
+_COUNTING_THREADS = 4
 
 
 def histogram(image: Tensor, bins: int = 256) -> Tensor:
@@ -54,7 +58,8 @@ def histogram(image: Tensor, bins: int = 256) -> Tensor:
     if _wants_gradient(image):
         counts: Tensor = _SoftHistogram.apply(frames, bins)
     else:
-        counts = torch.stack([_soften(_count_levels(frame), bins) for frame in frames])
+        parts = [part for frame in frames for part in frame.split(_CHANNELS)]
+        counts = torch.cat([_soften(_count_levels(part), bins) for part in parts])
     return counts.reshape(*image.shape[:-2], bins)
 
 
@@ -113,7 +118,7 @@ def transfer_function(source_cdf: Tensor, reference_cdf: Tensor) -> Tensor:
 
     bins = source_cdf.shape[-1]
     # The smallest positive quantile instead of 0, so that what lies below the source goes to the first level that occurs.
-    quantile = source_cdf.detach().clamp(min=torch.finfo(source_cdf.dtype).tiny)
+    quantile = source_cdf.detach().contiguous().clamp(min=torch.finfo(source_cdf.dtype).tiny)
     upper = _first_at_least(reference_cdf.detach(), quantile)
     del quantile
 
@@ -172,7 +177,9 @@ def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None) -
         return interpolated.reshape(image.shape)
     matched = torch.empty_like(frames) if out is None else out.view(frames.shape)
     for frame, frame_table, matched_frame in zip(frames, tables, matched, strict=True):
-        _look_up_levels(frame, _sharpen(frame_table).to(_working_dtype(frame)), matched_frame)
+        levels = _sharpen(frame_table).to(_working_dtype(frame))
+        for part in zip(frame.split(_CHANNELS), levels.split(_CHANNELS), matched_frame.split(_CHANNELS), strict=True):
+            _look_up_levels(*part)
     return matched.reshape(image.shape) if out is None else out
 
 
@@ -322,7 +329,7 @@ def _count_levels(frame: Tensor) -> Tensor:
     """Count each channel of ``frame`` ``[C, N]`` at its 16-bit levels, in int64."""
     channels = frame.shape[0]
     # scatter_add runs each row on one thread, so each thread gets a row of counts and a share of the pixels.
-    rows = min(torch.get_num_threads(), _MOST_ROWS) if frame.device.type == "cpu" else 1
+    rows = min(torch.get_num_threads(), _COUNTING_THREADS) if frame.device.type == "cpu" else 1
     counts = torch.zeros(channels * LEVELS, dtype=torch.int64, device=frame.device)
     one = torch.ones((), dtype=torch.int32, device=frame.device)
     # Adding to int32 is faster than to int64, and 2^30 pixels cannot overflow it.
@@ -350,9 +357,9 @@ def _look_up_levels(frame: Tensor, levels: Tensor, out: Tensor) -> None:
             torch.index_select(entries, 0, level, out=in_order.view(-1))
             continue
         matched = _in_memory_order(torch.index_select(entries, 0, level, out=entry.resize_(level.shape)), pixels)
-        target.copy_(
-            matched if finite is None else torch.where(_in_memory_order(finite, pixels), matched, _nearest_end(pixels))
-        )
+        if finite is not None:
+            matched = torch.where(_in_memory_order(finite, pixels), matched, _nearest_end(pixels))
+        target.copy_(matched)
 
 
 def _level_blocks(frame: Tensor, index_dtype: torch.dtype = torch.int64) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
@@ -380,7 +387,7 @@ def _level_blocks(frame: Tensor, index_dtype: torch.dtype = torch.int64) -> Iter
             pixels = torch.where(mask, pixels, 0).clamp_(0, 1)
             if not mask.all():
                 finite = _flat(mask, frame)
-        # One pass scales and rounds and moves each channel to its own levels; float32 has the bits for four channels.
+        # One pass scales and rounds and moves each channel to levels of its own.
         torch.add(offsets, pixels, alpha=LEVELS - 1, out=scaled)
         yield span, _flat(level.copy_(scaled), frame), finite
 
@@ -435,10 +442,9 @@ def _first_at_least(cdf: Tensor, quantile: Tensor) -> Tensor:
     del cell, in_cell
     for _ in range(2):
         reached += rows.gather(-1, reached) < wanted
-    missed = (rows.gather(-1, reached) < wanted).flatten().nonzero()[:, 0]
-    # Shifted by 2 for each row, all rows are one ascending sequence.
-    searched = torch.searchsorted((rows + 2 * row).flatten(), wanted.flatten()[missed] + 2 * (missed // bins))
-    reached.view(-1)[missed] = searched % bins
+    for row_cdf, row_wanted, row_reached in zip(rows, wanted, reached, strict=True):
+        missed = (row_cdf.gather(-1, row_reached) < row_wanted).nonzero()[:, 0]
+        row_reached[missed] = torch.searchsorted(row_cdf, row_wanted[missed])
     return reached.view(quantile.shape)
 
 

@@ -90,6 +90,12 @@ class TestHistogram:
         }[strides]
         assert torch.equal(histogram(laid_out), histogram(laid_out.contiguous()))
 
+    @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+    def test_many_channels_are_counted_each_by_itself(self, memory_format: torch.memory_format) -> None:
+        image = (torch.rand(2, 301, 9, 8) * 255).round().div(255).contiguous(memory_format=memory_format)
+        alone = [histogram(image[:, channel : channel + 1], LEVELS) for channel in range(301)]
+        assert torch.equal(histogram(image, LEVELS), torch.cat(alone, dim=1))
+
     def test_many_threads_count_as_one(self) -> None:
         image = torch.rand(3, 701, 601)
         threads = torch.get_num_threads()
@@ -191,6 +197,28 @@ class TestTransferFunction:
         )
         np.testing.assert_allclose(table.numpy(), expected, rtol=0, atol=1e-12)
 
+    def test_rows_may_lie_apart_in_memory(self) -> None:
+        cdf = cumulative_distribution(torch.rand(2, 3, 8, dtype=torch.float64)).transpose(0, 1)
+        assert torch.equal(transfer_function(cdf, cdf), transfer_function(cdf.contiguous(), cdf.contiguous()))
+
+    @pytest.mark.parametrize("kind", ["dense", "sparse", "flat", "8-bit"])
+    def test_65536_levels_are_inverted_exactly(self, kind: str) -> None:
+        counts = torch.rand(2, 3, LEVELS, dtype=torch.float64)
+        if kind == "sparse":
+            counts *= torch.rand(counts.shape) < 0.001
+        elif kind == "flat":
+            counts[..., 100:60000] = 0
+        elif kind == "8-bit":
+            counts *= torch.arange(LEVELS) % 257 == 0
+        source, reference = cumulative_distribution(counts)
+        table = transfer_function(source, reference)
+        for channel in range(3):
+            occurs = counts[1, channel] > 0
+            expected = np.interp(
+                source[channel].numpy(), reference[channel, occurs].numpy(), np.linspace(0, 1, LEVELS)[occurs.numpy()]
+            )
+            np.testing.assert_allclose(table[channel].numpy(), expected, rtol=0, atol=1e-9)
+
     def test_a_single_level_takes_everything(self) -> None:
         reference = torch.zeros(8, dtype=torch.float64)
         reference[3] = 1
@@ -258,6 +286,13 @@ class TestApplyTransfer:
         matched = apply_transfer(image.requires_grad_(wants_gradient), torch.rand(3, 32))
         assert matched.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(image, before)
+
+    @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+    def test_many_channels_are_looked_up_each_by_itself(self, memory_format: torch.memory_format) -> None:
+        image = (torch.rand(2, 301, 9, 8) * 255).round().div(255).contiguous(memory_format=memory_format)
+        table = torch.rand(301, 16)
+        alone = [apply_transfer(image[:, channel : channel + 1], table[channel]) for channel in range(301)]
+        assert torch.equal(apply_transfer(image, table), torch.cat(alone, dim=1))
 
     def test_writes_where_it_is_told(self) -> None:
         image, table = torch.rand(2, 3, 8, 9), torch.rand(3, 32)
