@@ -175,7 +175,10 @@ def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None) -
             raise ValueError("out: expected None where a gradient is wanted, got a tensor")
         interpolated: Tensor = _Interpolation.apply(frames, tables)
         return interpolated.reshape(image.shape)
-    matched = torch.empty_like(frames) if out is None else out.view(frames.shape)
+    try:
+        matched = torch.empty_like(frames) if out is None else out.view(frames.shape)
+    except RuntimeError:
+        raise ValueError("out: expected height and width that join without a copy, got others") from None
     for frame, frame_table, matched_frame in zip(frames, tables, matched, strict=True):
         levels = _sharpen(frame_table).to(_working_dtype(frame))
         for part in zip(frame.split(_CHANNELS), levels.split(_CHANNELS), matched_frame.split(_CHANNELS), strict=True):

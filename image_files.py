@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,19 +99,10 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile) -> None:
     for field in _CARRIED:
         if opened.get_typeof(field):
             picture.set_type(opened.get_typeof(field), field, opened.get(field))
-    handle, unfinished = tempfile.mkstemp(suffix=suffix, prefix=f".{path.stem}-", dir=path.parent)
-    os.close(handle)
-    try:
-        picture.write_to_file(unfinished, **_SAVE_OPTIONS[suffix])
-        os.chmod(unfinished, 0o666 & ~_umask())
-        os.replace(unfinished, path)
-    except pyvips.Error as error:
-        raise OSError(" ".join(str(error).split())) from error
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        try:
+            picture.write_to_file(str(unfinished), **_SAVE_OPTIONS[suffix])
+        except pyvips.Error as error:
+            raise OSError(" ".join(str(error).split())) from error
+        unfinished.replace(path)

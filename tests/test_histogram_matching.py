@@ -312,6 +312,7 @@ class TestApplyTransfer:
                 ValueError,
                 r"out: expected .*\[1, 3, 4, 5\] on cpu, got \[1, 3, 5, 4\]",
             ),
+            (torch.rand(3, 8), torch.rand(1, 3, 4, 9)[..., :5], ValueError, "out: expected height and width that join"),
             (torch.rand(3, 8, requires_grad=True), torch.rand(1, 3, 4, 5), ValueError, "out: expected None where a gradient"),
         ],
     )
