@@ -14,7 +14,8 @@ from skimage import data
 from tqdm import tqdm
 
 from .image_files import SUFFIXES, read_image, write_image
-from .matching import METHODS, match_images
+from .clip_matching import METHODS
+from .matching import match_images
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

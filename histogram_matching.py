@@ -23,7 +23,7 @@ LEVELS = 65536
 """Levels of the evaluation without gradients. 65535 = 255 * 257, so 8-bit values are levels too, without rounding."""
 
 # Pixels that are worked on at a time: few enough for the caches of a CPU, many enough to keep a GPU busy.
-_CPU_BLOCK = 1 << 18
+_CPU_BLOCK = 1 << 17
 _GPU_BLOCK = 1 << 22
 # Channels that share one table of 16-bit levels. A float32 has the bits to number the levels of this many.
 _CHANNELS = 4
@@ -31,7 +31,7 @@ _CHANNELS = 4
 _COUNTING_THREADS = 4
 
 
-def histogram(image: Tensor, bins: int = 256) -> Tensor:
+def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None) -> Tensor:
     """Count the pixels of each channel in soft bins.
 
     Bin ``k`` is centred at ``k / (bins - 1)``. A pixel between two centres is split between them in proportion to its
@@ -42,24 +42,33 @@ def histogram(image: Tensor, bins: int = 256) -> Tensor:
     Args:
         image: floating point, shape ``[..., C, H, W]``, values in [0, 1], any strides.
         bins: number of bins, 2 to 65536.
+        weights: floating point, not negative, of a shape that broadcasts to the image's: a mask ``[..., 1, H, W]``, say. A
+            pixel counts as its weight; by default each counts as 1.
 
     Returns:
         Counts of shape ``[..., C, bins]``, float64 (float32 on devices without float64). If gradients are enabled and
-        ``image`` requires one, the counts are differentiable in it; else each pixel is first rounded to the nearest of
-        65536 levels.
+        ``image`` or ``weights`` requires one, the counts are differentiable in both; else each pixel is first rounded to
+        the nearest of 65536 levels.
 
     Raises:
-        TypeError: ``image`` is not a floating-point tensor, or ``bins`` is not an int.
-        ValueError: ``image`` has fewer than three dimensions or no pixels, or ``bins`` is out of range.
+        TypeError: ``image`` or ``weights`` is not a floating-point tensor, or ``bins`` is not an int.
+        ValueError: ``image`` has fewer than three dimensions or no pixels, ``bins`` is out of range, or ``weights`` does
+            not fit the image or holds a negative number, an infinity or NaN.
     """
     _check_pixels("image", image)
     _check_bins(bins)
     frames = _pixel_rows(image)
-    if _wants_gradient(image):
-        counts: Tensor = _SoftHistogram.apply(frames, bins)
+    weight_frames = None if weights is None else _weight_rows(image, weights)
+    if _wants_gradient(image) or (weights is not None and _wants_gradient(weights)):
+        counts: Tensor = _SoftHistogram.apply(frames, weight_frames, bins)
     else:
-        parts = [part for frame in frames for part in frame.split(_CHANNELS)]
-        counts = torch.cat([_soften(_count_levels(part), bins) for part in parts])
+        rows = []
+        for index, frame in enumerate(frames):
+            for first in range(0, frame.shape[0], _CHANNELS):
+                part = slice(first, first + _CHANNELS)
+                weight = None if weight_frames is None else weight_frames[index, part]
+                rows.append(_soften(_count_levels(frame[part], weight), bins))
+        counts = torch.cat(rows)
     return counts.reshape(*image.shape[:-2], bins)
 
 
@@ -107,7 +116,7 @@ def transfer_function(source_cdf: Tensor, reference_cdf: Tensor) -> Tensor:
     if source_cdf.dtype != reference_cdf.dtype:
         raise TypeError(f"source_cdf and reference_cdf: expected one dtype, got {source_cdf.dtype} and {reference_cdf.dtype}")
     try:
-        reference_cdf = reference_cdf.expand_as(source_cdf).contiguous()
+        reference_cdf.expand_as(source_cdf)
     except RuntimeError:
         raise ValueError(
             f"reference_cdf: expected a shape that broadcasts to source_cdf's {list(source_cdf.shape)}, "
@@ -115,24 +124,59 @@ def transfer_function(source_cdf: Tensor, reference_cdf: Tensor) -> Tensor:
         ) from None
     if not bool((reference_cdf[..., -1] > 0).all()):
         raise ValueError("reference_cdf: expected at least one counted pixel in each channel, got a channel with none")
+    return QuantileFunction(reference_cdf)(source_cdf)
 
-    bins = source_cdf.shape[-1]
-    # The smallest positive quantile instead of 0, so that what lies below the source goes to the first level that occurs.
-    quantile = source_cdf.detach().contiguous().clamp(min=torch.finfo(source_cdf.dtype).tiny)
-    upper = _first_at_least(reference_cdf.detach(), quantile)
-    del quantile
 
-    below = torch.nn.functional.pad(reference_cdf, (1, -1))
-    level = torch.arange(bins, dtype=source_cdf.dtype, device=source_cdf.device).expand_as(source_cdf)
-    occurring = torch.where(reference_cdf.detach() > below.detach(), level, -1).cummax(-1).values
-    before = torch.nn.functional.pad(occurring, (1, -1), value=-1)
-    lower = torch.where(before < 0, level, before).gather(-1, upper)
-    del before, occurring
+class QuantileFunction:
+    """The inverse of a cumulative distribution, for one reference that serves many images.
 
-    # A quantile inside a jump of the reference's distribution is met part of the way from the occurring level before.
-    start = below.gather(-1, upper)
-    part = ((source_cdf - start) / (reference_cdf.gather(-1, upper) - start)).clamp(0, 1)
-    return torch.lerp(lower, upper.to(part.dtype), part) / (bins - 1)
+    Args:
+        cdf: floating point, shape ``[..., bins]``, as :func:`cumulative_distribution` gives it, with at least one counted
+            pixel in each row.
+    """
+
+    def __init__(self, cdf: Tensor) -> None:
+        self._cdf = cdf
+        self._below = torch.nn.functional.pad(cdf, (1, -1))
+        fixed = cdf.detach().contiguous()
+        level = torch.arange(cdf.shape[-1], dtype=cdf.dtype, device=cdf.device).expand_as(cdf)
+        occurring = torch.where(fixed > self._below.detach(), level, -1).cummax(-1).values
+        before = torch.nn.functional.pad(occurring, (1, -1), value=-1)
+        # The level from which a quantile that is met at this bin is interpolated: the occurring one before, if any.
+        self._lower = torch.where(before < 0, level, before)
+        self._search = _Search(fixed)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the distribution is."""
+        return self._cdf.device
+
+    def __call__(self, quantile: Tensor) -> Tensor:
+        """Evaluate at ``quantile`` ``[..., n]``, in [0, 1] and never falling from left to right.
+
+        Returns:
+            Values in [0, 1] of the shape of ``quantile``, to whose dimensions those of the distribution broadcast.
+        """
+        if _wants_gradient(quantile, self._cdf):
+            return self._evaluate(quantile)
+        # 8-bit content has 256 quantiles, not 65536: each is looked for once.
+        run = torch.nn.functional.pad(quantile.diff() != 0, (1, 0)).cumsum(-1)
+        distinct = int(run[..., -1].max()) + 1
+        if distinct > quantile.shape[-1] // 4:
+            return self._evaluate(quantile)
+        once = quantile.new_zeros(*quantile.shape[:-1], distinct).scatter_(-1, run, quantile)
+        return self._evaluate(once).gather(-1, run)
+
+    def _evaluate(self, quantile: Tensor) -> Tensor:
+        bins = self._cdf.shape[-1]
+        # The smallest positive quantile instead of 0, so that what lies below the source goes to the first level that occurs.
+        upper = self._search(quantile.detach().clamp(min=torch.finfo(quantile.dtype).tiny))
+        below, reached, lower = (
+            table.expand(*quantile.shape[:-1], bins).gather(-1, upper) for table in (self._below, self._cdf, self._lower)
+        )
+        # A quantile inside a jump of the reference's distribution is met part of the way from the occurring level before.
+        part = ((quantile - below) / (reached - below)).clamp(0, 1)
+        return torch.lerp(lower, upper.to(part.dtype), part) / (bins - 1)
 
 
 def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -203,20 +247,29 @@ class HistogramMatching(torch.nn.Module):
         _check_bins(bins)
         self.bins = bins
 
-    def forward(self, image: Tensor, reference: Tensor) -> Tensor:
+    def forward(
+        self,
+        image: Tensor,
+        reference: Tensor,
+        image_weights: Tensor | None = None,
+        reference_weights: Tensor | None = None,
+    ) -> Tensor:
         """Match ``image`` to ``reference``.
 
         Args:
             image: floating point, shape ``[B, C, H, W]``, values in [0, 1], any strides.
             reference: floating point, shape ``[1 or B, C, H', W']``, values in [0, 1], any strides. One reference serves
                 the whole batch.
+            image_weights: how much each pixel of ``image`` counts, not negative, of a shape that broadcasts to the
+                image's. All pixels are matched, whatever their weight.
+            reference_weights: likewise for ``reference``.
 
         Returns:
-            The image's shape, dtype and memory order, values in [0, 1], differentiable in both arguments.
+            The image's shape, dtype and memory order, values in [0, 1], differentiable in all arguments.
 
         Raises:
             TypeError: an argument is not a floating-point tensor.
-            ValueError: a shape does not fit, or a channel of the reference has no finite pixel.
+            ValueError: a shape or a weight does not fit, or no finite pixel of a channel of the reference counts.
         """
         _check_pixels("image", image)
         _check_pixels("reference", reference)
@@ -228,8 +281,8 @@ class HistogramMatching(torch.nn.Module):
                 f"{list(image.shape)}, got {list(reference.shape)}"
             )
         table = transfer_function(
-            cumulative_distribution(histogram(image, self.bins)),
-            cumulative_distribution(histogram(reference, self.bins)),
+            cumulative_distribution(histogram(image, self.bins, image_weights)),
+            cumulative_distribution(histogram(reference, self.bins, reference_weights)),
         )
         return apply_transfer(image, table)
 
@@ -239,21 +292,36 @@ class HistogramMatching(torch.nn.Module):
 
 
 class _SoftHistogram(torch.autograd.Function):
-    """Frames ``[B, C, N]`` to counts ``[B, C, bins]``; the adjoint of :class:`_Interpolation` in its table."""
+    """Frames ``[B, C, N]``, each pixel with its weight, to counts ``[B, C, bins]``.
+
+    This is the adjoint of :class:`_Interpolation` in its table.
+    """
 
     @staticmethod
-    def forward(ctx: Any, frames: Tensor, bins: int) -> Tensor:
-        ctx.save_for_backward(frames)
-        return torch.stack([_spread(frame, bins) for frame in frames])
+    def forward(ctx: Any, frames: Tensor, weights: Tensor | None, bins: int) -> Tensor:
+        ctx.save_for_backward(frames, weights)
+        rows = [None] * len(frames) if weights is None else weights
+        return torch.stack([_spread(frame, bins, weight) for frame, weight in zip(frames, rows, strict=True)])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (frames,) = ctx.saved_tensors
-        pixel_gradient = torch.empty_like(frames)
-        for frame, rows, out in zip(frames, gradient, pixel_gradient, strict=True):
-            _slope(frame, rows, out)
-        return pixel_gradient, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        frames, weights = ctx.saved_tensors
+        pixel_gradient = weight_gradient = None
+        if ctx.needs_input_grad[0]:
+            pixel_gradient = torch.empty_like(frames)
+            for frame, rows, out in zip(frames, gradient, pixel_gradient, strict=True):
+                _slope(frame, rows, out)
+            if weights is not None:
+                pixel_gradient.mul_(weights)
+        if ctx.needs_input_grad[1]:
+            weight_gradient = torch.empty_like(frames)
+            for frame, rows, out in zip(frames, gradient, weight_gradient, strict=True):
+                _interpolate(frame, rows, out)
+            # A pixel that is not finite counts nowhere, whatever its weight.
+            weight_gradient.masked_fill_(~frames.isfinite(), 0)
+            weight_gradient = weight_gradient.to(weights.dtype)
+        return pixel_gradient, weight_gradient, None
 
 
 class _Interpolation(torch.autograd.Function):
@@ -328,22 +396,28 @@ def _locate(pixels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
     return cell.long(), position - cell, finite
 
 
-def _count_levels(frame: Tensor) -> Tensor:
-    """Count each channel of ``frame`` ``[C, N]`` at its 16-bit levels, in int64."""
+def _count_levels(frame: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Count each channel of ``frame`` ``[C, N]`` at its 16-bit levels: pixels in int64, or ``weights`` ``[C, N]`` in floats."""
     channels = frame.shape[0]
     # scatter_add runs each row on one thread, so each thread gets a row of counts and a share of the pixels.
     rows = min(torch.get_num_threads(), _COUNTING_THREADS) if frame.device.type == "cpu" else 1
-    counts = torch.zeros(channels * LEVELS, dtype=torch.int64, device=frame.device)
-    one = torch.ones((), dtype=torch.int32, device=frame.device)
     # Adding to int32 is faster than to int64, and 2^30 pixels cannot overflow it.
-    for stretch in frame.split(1 << 30, dim=1):
-        shares = torch.zeros(rows, channels * LEVELS, dtype=torch.int32, device=frame.device)
-        for _, level, finite in _level_blocks(stretch):
+    adding = torch.int32 if weights is None else _precise_dtype(frame.device)
+    counting = torch.int64 if weights is None else adding
+    counts = torch.zeros(channels * LEVELS, dtype=counting, device=frame.device)
+    one = torch.ones((), dtype=adding, device=frame.device)
+    for first in range(0, frame.shape[1], 1 << 30):
+        stretch = slice(first, first + (1 << 30))
+        shares = torch.zeros(rows, channels * LEVELS, dtype=adding, device=frame.device)
+        for span, level, finite in _level_blocks(frame[:, stretch], torch.int64):
+            added = one if weights is None else _flat(weights[:, stretch][:, span], frame).to(adding)
             if finite is not None:
                 level = level[finite]
+                added = added if weights is None else added[finite]
+            added = added.expand_as(level)
             even = level.numel() // rows * rows
-            for share in (level[:even].view(rows, -1), level[even:].view(1, -1)):
-                shares[: share.shape[0]].scatter_add_(1, share, one.expand_as(share))
+            shares.scatter_add_(1, level[:even].view(rows, -1), added[:even].view(rows, -1))
+            shares[:1].scatter_add_(1, level[even:].view(1, -1), added[even:].view(1, -1))
         for share in shares:
             counts += share
     return counts.view(channels, LEVELS)
@@ -353,7 +427,7 @@ def _look_up_levels(frame: Tensor, levels: Tensor, out: Tensor) -> None:
     """Write the entry of ``levels`` ``[C, LEVELS]`` at each pixel of ``frame`` ``[C, N]`` to ``out``."""
     entries = levels.flatten()
     entry = torch.empty(0, dtype=levels.dtype, device=frame.device)
-    for span, level, finite in _level_blocks(frame, index_dtype=torch.int32):
+    for span, level, finite in _level_blocks(frame, torch.int32):
         pixels, target = frame[:, span], out[:, span]
         in_order = target.t() if _interleaved(frame) else target
         if finite is None and in_order.is_contiguous() and out.dtype == entries.dtype:
@@ -365,7 +439,7 @@ def _look_up_levels(frame: Tensor, levels: Tensor, out: Tensor) -> None:
         target.copy_(matched)
 
 
-def _level_blocks(frame: Tensor, index_dtype: torch.dtype = torch.int64) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+def _level_blocks(frame: Tensor, index_dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
     """Walk over ``frame`` ``[C, N]`` in blocks.
 
     Yields:
@@ -374,18 +448,22 @@ def _level_blocks(frame: Tensor, index_dtype: torch.dtype = torch.int64) -> Iter
     """
     channels = frame.shape[0]
     offset = torch.arange(0, channels * LEVELS, LEVELS, dtype=torch.float32, device=frame.device)[:, None] + 0.5
+    lowest, highest = torch.aminmax(frame.t() if _interleaved(frame) else frame)
+    plain = bool(lowest >= 0) and bool(highest <= 1)
     offsets = scaled = torch.empty(0, device=frame.device)
     level = torch.empty(0, dtype=index_dtype, device=frame.device)
     for span in _spans(frame):
         pixels = frame[:, span]
         if offsets.shape != pixels.shape:
             # In the pixels' own memory order, so that the additions below run over plain contiguous memory.
-            offsets = _in_memory_order(torch.empty(pixels.numel(), device=frame.device), pixels).copy_(offset)
-            scaled = torch.empty_like(offsets)
-            level = torch.empty_like(offsets, dtype=index_dtype)
+            if _interleaved(frame) and offsets.numel():
+                offsets, scaled, level = (buffer[:, : pixels.shape[1]] for buffer in (offsets, scaled, level))
+            else:
+                offsets = _in_memory_order(torch.empty(pixels.numel(), device=frame.device), pixels).copy_(offset)
+                scaled = torch.empty_like(offsets)
+                level = torch.empty_like(offsets, dtype=index_dtype)
         finite = None
-        lowest, highest = torch.aminmax(_flat(pixels, frame))
-        if not (lowest >= 0 and highest <= 1):
+        if not plain:
             mask = torch.isfinite(pixels)
             pixels = torch.where(mask, pixels, 0).clamp_(0, 1)
             if not mask.all():
@@ -422,33 +500,65 @@ def _nearest_end(pixels: Tensor) -> Tensor:
     return torch.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0)
 
 
+def _weight_rows(image: Tensor, weights: Tensor) -> Tensor:
+    """``weights`` in the shape of :func:`_pixel_rows`, broadcast without a copy where that can be."""
+    _check_floating("weights", weights)
+    try:
+        expanded = weights.expand(image.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"weights: expected a shape that broadcasts to image's {list(image.shape)}, got {list(weights.shape)}"
+        ) from None
+    lowest, highest = torch.aminmax(weights.detach())
+    if not (lowest >= 0 and highest < float("inf")):
+        raise ValueError(f"weights: expected finite numbers from 0 up, got {lowest.item()} to {highest.item()}")
+    return _pixel_rows(expanded)
+
+
 def _pixel_rows(image: Tensor) -> Tensor:
     """``[..., C, H, W]`` as ``[B, C, H * W]``, without a copy for contiguous and for channels-last memory."""
     return image.reshape(-1, image.shape[-3], image.shape[-2] * image.shape[-1])
 
 
-def _first_at_least(cdf: Tensor, quantile: Tensor) -> Tensor:
-    """In each row of ``cdf`` ``[..., bins]``, the first bin that reaches each of ``quantile`` ``[..., bins]``.
+class _Search:
+    """Find the bin at which rows ``[..., bins]``, never falling and at most 1, reach a value.
 
-    This is ``torch.searchsorted`` in less time than its binary search takes on 65536 bins. Quantiles are cut into as many
-    equal cells as there are bins, a table gives the first bin in each cell, and most quantiles are reached there or within
+    This is ``torch.searchsorted`` in less time than its binary search takes on 65536 bins. Values are cut into as many
+    equal cells as there are bins, a table gives the first bin in each cell, and most values are reached there or within
     two bins; the others, in tails where a cell holds many bins, are searched for.
     """
-    bins = cdf.shape[-1]
-    if bins < LEVELS or cdf.dtype != torch.float64:
-        return torch.searchsorted(cdf, quantile).clamp_(max=bins - 1)
-    rows, wanted = cdf.reshape(-1, bins), quantile.reshape(-1, bins)
-    row = torch.arange(rows.shape[0], dtype=torch.int32, device=cdf.device)[:, None]
-    cell = (rows * bins).int().add_(row * (bins + 1)).flatten()
-    in_cell = torch.bincount(cell, minlength=rows.shape[0] * (bins + 1)).view(-1, bins + 1)
-    reached = in_cell.cumsum(-1).sub_(in_cell).gather(-1, (wanted * bins).long())
-    del cell, in_cell
-    for _ in range(2):
-        reached += rows.gather(-1, reached) < wanted
-    for row_cdf, row_wanted, row_reached in zip(rows, wanted, reached, strict=True):
-        missed = (row_cdf.gather(-1, row_reached) < row_wanted).nonzero()[:, 0]
-        row_reached[missed] = torch.searchsorted(row_cdf, row_wanted[missed])
-    return reached.view(quantile.shape)
+
+    def __init__(self, rows: Tensor) -> None:
+        self._rows = rows
+        self._first: Tensor | None = None
+
+    def __call__(self, wanted: Tensor) -> Tensor:
+        """The first bin that reaches each of ``wanted`` ``[..., n]``, the last where none does."""
+        bins = self._rows.shape[-1]
+        rows = self._rows.expand(*wanted.shape[:-1], bins)
+        if wanted.shape[-1] < LEVELS // 4 or bins < LEVELS or rows.dtype != torch.float64:
+            return torch.searchsorted(rows.contiguous(), wanted.contiguous()).clamp_(max=bins - 1)
+        if self._first is None:
+            self._first = self._first_in_cells()
+        first = self._first.expand(*wanted.shape[:-1], bins + 1)
+        reached = first.gather(-1, (wanted * bins).long())
+        for _ in range(2):
+            reached += rows.gather(-1, reached) < wanted
+        missed = rows.gather(-1, reached) < wanted
+        for row, row_missed, row_wanted, row_reached in zip(
+            *(table.reshape(-1, table.shape[-1]) for table in (rows, missed, wanted, reached)), strict=True
+        ):
+            left = row_missed.nonzero()[:, 0]
+            row_reached[left] = torch.searchsorted(row, row_wanted[left])
+        return reached
+
+    def _first_in_cells(self) -> Tensor:
+        bins = self._rows.shape[-1]
+        rows = self._rows.reshape(-1, bins)
+        row = torch.arange(rows.shape[0], dtype=torch.int32, device=rows.device)[:, None]
+        cell = (rows * bins).int().add_(row * (bins + 1)).flatten()
+        in_cell = torch.bincount(cell, minlength=rows.shape[0] * (bins + 1)).view(*self._rows.shape[:-1], bins + 1)
+        return in_cell.cumsum(-1).sub_(in_cell)
 
 
 def _interleaved(pixels: Tensor) -> bool:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
-from skimage.exposure import match_histograms
 from torch import Tensor
 
-from .histogram_matching import LEVELS, apply_transfer, cumulative_distribution, histogram, transfer_function
-
-METHODS = ("pytorch", "skimage")
-"""Names of the methods, the default first."""
-
-_Result = TypeVar("_Result")
+from .clip_matching import WINDOW, ClipMatching, Frame, MatchSettings, batch_mask
+from .frame_pool import FramePool
 
 
 def match_images(
@@ -27,6 +19,13 @@ def match_images(
     factor: float = 1.0,
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    source_stats: str = "per_frame",
+    target_index: int = 0,
+    window: int = WINDOW,
+    reference_stats: str = "paired",
+    image_mask: Tensor | None = None,
+    reference_mask: Tensor | None = None,
 ) -> Tensor:
     """Give each frame of a batch the histogram of its reference, channel by channel.
 
@@ -60,100 +59,40 @@ def match_images(
     """
     _check_frames("image", image)
     _check_frames("reference", reference)
+    _check_mask("image_mask", image_mask, len(image))
+    _check_mask("reference_mask", reference_mask, len(reference))
     colours = min(image.shape[-1], 3)
     if min(reference.shape[-1], 3) not in (1, colours):
         raise ValueError(f"reference: expected 1 channel to go with an image of 1, got {reference.shape[-1]} channels")
-    if method not in METHODS:
-        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)):
-        raise TypeError(f"factor: expected a number, got {type(factor).__name__}")
-    if not (math.isfinite(factor) and 0 <= factor <= 1):
-        raise ValueError(f"factor: expected a number from 0 to 1, got {factor}")
+    settings = MatchSettings(method, factor, source_stats, target_index, window, reference_stats)
+    if source_stats == "target_frame" and target_index >= len(image):
+        raise ValueError(f"target_index: expected 0 to {len(image) - 1} for an image of {len(image)} frames, got {target_index}")
     if factor == 0:
         return image.clone()
 
     device = image.device if device is None else torch.device(device)
-    references = reference.movedim(-1, 1)[:, :3]
     result = torch.empty_like(image, memory_format=torch.contiguous_format)
     result[..., colours:] = image[..., colours:]
-    left_out = {"image": 0, "reference": 0}
-    for index in range(len(image)):
-        frame, matched = (batch[index].movedim(-1, 0)[:colours] for batch in (image, result))
-        if index < len(references):
-            if method == "pytorch":
-                reference_cdf, missing = _with_memory_of(device, _measure, references[index])
-                empty = reference_cdf[:, -1] == 0
-            else:
-                reference_values, missing = _finite_values(references[index])
-                empty = torch.tensor([values.size == 0 for values in reference_values])
-            if empty.any():
-                raise ValueError(
-                    f"reference: expected finite values, got none in channel {empty.nonzero()[0].item()} of frame {index}"
-                )
-            left_out["reference"] += missing
-        if method == "pytorch":
-            left_out["image"] += _with_memory_of(device, _match_with_torch, frame, reference_cdf, factor, matched)
-        else:
-            left_out["image"] += _match_with_skimage(frame, reference_values, factor, matched)
-        if progress is not None:
-            progress(index + 1, len(image))
-    for name, number in left_out.items():
-        if number:
-            warnings.warn(f"{name}: left out {number} NaN or infinite values", RuntimeWarning, stacklevel=2)
+
+    def frames() -> Iterator[Frame]:
+        for index in range(len(image)):
+            pixels, out = (batch[index].movedim(-1, 0)[:colours] for batch in (image, result))
+            yield Frame(pixels, batch_mask("image_mask", image_mask, index, pixels), out)
+
+    masks = [mask for mask in (image_mask, reference_mask) if mask is not None]
+    wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (image, reference, *masks))
+    with FramePool(len(image) > 1 and device.type == "cpu" and not wants_gradient) as pool:
+        clip = ClipMatching(reference.movedim(-1, 1)[:, :3], reference_mask, settings, device, pool)
+        surveyed = 0
+        for surveyed, _ in enumerate(clip.survey(frames()), start=1):
+            if progress is not None:
+                progress(surveyed, len(image) + max(surveyed, clip.survey_length(len(image))))
+        for matched, _ in enumerate(clip.match(frames()), start=1):
+            if progress is not None:
+                progress(surveyed + matched, surveyed + len(image))
+    for note in clip.notes():
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
     return result
-
-
-def _match_with_torch(device: torch.device, frame: Tensor, reference_cdf: Tensor, factor: float, result: Tensor) -> int:
-    """Match ``frame`` ``[C, H, W]`` on ``device`` into ``result``; return how many of its values are not finite."""
-    pixels = frame.to(device, torch.promote_types(frame.dtype, torch.float32))
-    cdf, missing = _measure(device, pixels)
-    table = transfer_function(cdf, reference_cdf.to(cdf))
-    wants_gradient = torch.is_grad_enabled() and (pixels.requires_grad or table.requires_grad)
-    in_place = not wants_gradient and result.device == pixels.device and result.dtype == pixels.dtype
-    matched = apply_transfer(pixels, table, out=result if in_place else None)
-    if factor < 1:
-        if missing:
-            pixels = pixels.nan_to_num(nan=0, posinf=1, neginf=0)
-        matched.mul_(factor).add_(pixels, alpha=1 - factor).clamp_(0, 1)
-    if not in_place:
-        result.copy_(matched)
-    return missing
-
-
-def _measure(device: torch.device, frame: Tensor) -> tuple[Tensor, int]:
-    """The cumulative distribution of ``frame`` ``[C, H, W]`` and how many of its values are not finite."""
-    counts = histogram(frame.to(device), LEVELS)
-    return cumulative_distribution(counts), frame.numel() - round(counts.sum().item())
-
-
-def _match_with_skimage(frame: Tensor, reference_values: list[np.ndarray], factor: float, result: Tensor) -> int:
-    """Match ``frame`` ``[C, H, W]`` into ``result``; return how many of its values are not finite."""
-    pixels = frame.detach().cpu().float().nan_to_num(nan=0, posinf=1, neginf=0)
-    values, missing = _finite_values(frame)
-    matched = pixels.clone()
-    for channel, source in enumerate(values):
-        target = reference_values[min(channel, len(reference_values) - 1)]
-        finite = frame[channel].isfinite().cpu()
-        if source.size:
-            matched[channel][finite] = torch.from_numpy(match_histograms(source, target)).to(matched.dtype)
-    result.copy_(matched.mul_(factor).add_(pixels, alpha=1 - factor).clamp_(0, 1))
-    return missing
-
-
-def _finite_values(frame: Tensor) -> tuple[list[np.ndarray], int]:
-    """The finite values of each channel of ``frame`` ``[C, H, W]``, in [0, 1], and how many others there are."""
-    values = [channel[channel.isfinite()].float().clamp(0, 1).cpu().numpy() for channel in frame.detach()]
-    return values, frame.numel() - sum(value.size for value in values)
-
-
-def _with_memory_of(device: torch.device, function: Callable[..., _Result], *arguments: object) -> _Result:
-    """Call ``function`` with ``device`` and ``arguments``; with the CPU where the device has too little memory."""
-    try:
-        return function(device, *arguments)
-    except torch.cuda.OutOfMemoryError:
-        warnings.warn(f"{device} is out of memory, this frame is matched on the CPU", RuntimeWarning, stacklevel=3)
-    # Outside of the except clause: there the exception would keep the failed attempt's tensors alive.
-    return function(torch.device("cpu"), *arguments)
 
 
 def _check_frames(name: str, frames: Tensor) -> None:
@@ -163,3 +102,14 @@ def _check_frames(name: str, frames: Tensor) -> None:
         raise TypeError(f"{name}: expected floating-point values in [0, 1], got {frames.dtype}")
     if frames.ndim != 4 or frames.numel() == 0 or frames.shape[-1] not in (1, 3, 4):
         raise ValueError(f"{name}: expected shape [B, H, W, C] with no side of 0 and C of 1, 3 or 4, got {list(frames.shape)}")
+
+
+def _check_mask(name: str, mask: Tensor | None, frames: int) -> None:
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(mask).__name__}")
+    if not mask.is_floating_point():
+        raise TypeError(f"{name}: expected floating-point values in [0, 1], got {mask.dtype}")
+    if mask.ndim != 3 or mask.numel() == 0 or mask.shape[0] not in (1, frames):
+        raise ValueError(f"{name}: expected shape [1 or {frames}, H, W] with no side of 0, got {list(mask.shape)}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from comfyui_histogram_match import histogram, match_images, matching
+from comfyui_histogram_match import apply_transfer, clip_matching, histogram, match_images
 from measures import RETURN_FREED_MEMORY, peak_frames, wasserstein_1
 from photos import COLOUR_PAIRS, GRAY_PHOTOS, continuous_photo, photo
 from skimage.exposure import match_histograms
@@ -88,11 +90,11 @@ def test_references_pair_by_index_and_the_last_repeats(method: str, references: 
 def test_each_reference_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     widths = []
 
-    def count(image: Tensor, bins: int) -> Tensor:
+    def count(image: Tensor, bins: int, weights: None) -> Tensor:
         widths.append(image.shape[-1])
-        return histogram(image, bins)
+        return histogram(image, bins, weights)
 
-    monkeypatch.setattr(matching, "histogram", count)
+    monkeypatch.setattr(clip_matching, "histogram", count)
     match_images(torch.rand(5, 4, 6, 3), torch.rand(2, 4, 9, 3))
     assert widths.count(9) == 2
     assert widths.count(6) == 5
@@ -229,24 +231,29 @@ def test_a_frame_too_large_for_the_device_is_matched_on_the_cpu(monkeypatch: pyt
     expected = match_images(image, reference)
     devices = []
 
-    def count(pixels: Tensor, bins: int) -> Tensor:
-        devices.append(pixels.device.type)
-        if pixels.device.type == "meta":
-            raise torch.cuda.OutOfMemoryError("none left")
-        return histogram(pixels, bins)
+    def out_of_memory(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(pixels: Tensor, *arguments: Any, **options: Any) -> Tensor:
+            devices.append(pixels.device.type)
+            if pixels.device.type == "meta":
+                raise torch.cuda.OutOfMemoryError("none left")
+            return function(pixels, *arguments, **options)
 
-    monkeypatch.setattr(matching, "histogram", count)
+        return call
+
+    monkeypatch.setattr(clip_matching, "histogram", out_of_memory(histogram))
+    monkeypatch.setattr(clip_matching, "apply_transfer", out_of_memory(apply_transfer))
     with pytest.warns(RuntimeWarning, match="meta is out of memory, this frame is matched on the CPU") as caught:
         assert torch.equal(match_images(image, reference, device="meta"), expected)
-    assert devices == ["meta", "cpu"] * 3
-    assert len(caught) == 3
+    # Each of the two frames is counted and looked up, the reference is counted.
+    assert devices == ["meta", "cpu"] * 5
+    assert len(caught) == 5
 
 
 def test_other_errors_of_the_device_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(pixels: Tensor, bins: int) -> Tensor:
+    def fail(*_: object) -> Tensor:
         raise RuntimeError("an error of the driver")
 
-    monkeypatch.setattr(matching, "histogram", fail)
+    monkeypatch.setattr(clip_matching, "histogram", fail)
     with pytest.raises(RuntimeError, match="an error of the driver"):
         match_images(torch.rand(1, 6, 6, 3), torch.rand(1, 6, 6, 3))
 

@@ -1,0 +1,405 @@
+"""Match the frames of a clip one after the other, whatever they come from."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from .frame_pool import FramePool
+from .histogram_matching import LEVELS, QuantileFunction, apply_transfer, cumulative_distribution, histogram
+from .skimage_matching import Values, channel_values, match_frame, pool_values
+from .smoothing import FrameStatistics, TransferSmoothing, is_flat, watched_pixels
+
+METHODS = ("pytorch", "skimage")
+"""Names of the methods, the default first."""
+SOURCE_STATS = ("per_frame", "uniform", "target_frame", "smoothed")
+"""Whose histogram the transfer function starts from, the default first."""
+REFERENCE_STATS = ("paired", "pooled")
+"""What a batch of references means, the default first."""
+WINDOW = 72
+"""The default window of ``smoothed``, in frames: three seconds of film."""
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class MatchSettings:
+    """How a clip is matched, checked.
+
+    Attributes:
+        method: one of :data:`METHODS`.
+        factor: how much of the match is blended in, 0 to 1.
+        source_stats: one of :data:`SOURCE_STATS`.
+        target_index: the frame that decides for all with ``target_frame``.
+        window: in frames, for ``smoothed``.
+        reference_stats: one of :data:`REFERENCE_STATS`.
+
+    Raises:
+        TypeError: a number is not one.
+        ValueError: a value is none of the above.
+    """
+
+    method: str = METHODS[0]
+    factor: float = 1.0
+    source_stats: str = SOURCE_STATS[0]
+    target_index: int = 0
+    window: int = WINDOW
+    reference_stats: str = REFERENCE_STATS[0]
+
+    def __post_init__(self) -> None:
+        _check_name("method", self.method, METHODS)
+        _check_name("source_stats", self.source_stats, SOURCE_STATS)
+        _check_name("reference_stats", self.reference_stats, REFERENCE_STATS)
+        if isinstance(self.factor, bool) or not isinstance(self.factor, (int, float)):
+            raise TypeError(f"factor: expected a number, got {type(self.factor).__name__}")
+        if not (math.isfinite(self.factor) and 0 <= self.factor <= 1):
+            raise ValueError(f"factor: expected a number from 0 to 1, got {self.factor}")
+        _check_count("target_index", self.target_index, 0)
+        _check_count("window", self.window, 1)
+        if self.method == "skimage" and self.source_stats != "per_frame":
+            raise ValueError(f"source_stats: expected per_frame with the method skimage, got {self.source_stats}")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame to match.
+
+    Attributes:
+        pixels: the colours, floating point, shape ``[C, H, W]``, values in [0, 1].
+        mask: where and how much it is measured and changed, 0 to 1, shape ``[H, W]``; None for all of it.
+        out: where the result goes, of the shape of ``pixels``.
+    """
+
+    pixels: Tensor
+    mask: Tensor | None
+    out: Tensor
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A reference, measured: by the method pytorch as ``quantiles``, by skimage as ``values``, channel by channel.
+
+    Neither is there where its mask is 0 throughout.
+    """
+
+    quantiles: QuantileFunction | None = None
+    values: list[Values] | None = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A frame and what is to be done with it.
+
+    Attributes:
+        frame: the frame.
+        table: its transfer function, shape ``[C, LEVELS]``; None for a frame that stays as it is.
+        missing: how many of its values are not finite; None if nobody counted.
+        statistics: for smoothing.
+    """
+
+    frame: Frame
+    table: Tensor | None
+    missing: int | None = None
+    statistics: FrameStatistics | None = None
+
+
+class ClipMatching:
+    """One run over one clip: first :meth:`survey` to its end, then :meth:`match`.
+
+    Args:
+        references: floating point, shape ``[R, C', H', W']``, values in [0, 1]; C' is the frames' or 1.
+        reference_mask: shape ``[1 or R, H'', W'']``; None for all pixels.
+        settings: how to match.
+        device: where the method pytorch computes. A frame for which it has too little memory is matched on the CPU, with a
+            ``RuntimeWarning``.
+        pool: what works on the frames.
+    """
+
+    def __init__(
+        self,
+        references: Tensor,
+        reference_mask: Tensor | None,
+        settings: MatchSettings,
+        device: torch.device,
+        pool: FramePool,
+    ) -> None:
+        self._references, self._reference_mask = references, reference_mask
+        self._settings, self._device, self._pool = settings, device, pool
+        self._pooled = settings.reference_stats == "pooled" and len(references) > 1
+        # The one reference that serves more than one frame: all of them pooled, or the last.
+        self._shared: _Reference | None = None
+        self._shared_table: Tensor | None = None
+        self._source_cdf: Tensor | None = None
+        self._finite = False
+        self._opening: Tensor | None = None
+        # One entry for each frame or reference that has any, appended by several threads.
+        self._missing: dict[str, list[int]] = {"image": [], "reference": []}
+        self._untouched: list[Frame] = []
+
+    def survey_length(self, frames: int) -> int:
+        """How many steps :meth:`survey` takes for a clip of so many frames; more, where it begins with frames of one colour."""
+        steps = {"per_frame": 0, "uniform": frames, "target_frame": 1, "smoothed": 1}[self._settings.source_stats]
+        return steps + (len(self._references) if self._pooled else 0)
+
+    def survey(self, frames: Iterable[Frame]) -> Iterator[None]:
+        """Take from the references and the clip what has to be known before the first frame is matched.
+
+        Args:
+            frames: the clip. No more of it is read than is needed.
+
+        Yields:
+            After each step.
+
+        Raises:
+            ValueError: the clip has no frame ``target_index``, or nothing to measure there, or a channel of the references
+                has no finite value that counts.
+        """
+        if self._pooled:
+            yield from self._pool_references()
+        stats = self._settings.source_stats
+        if stats == "uniform":
+            total: Tensor | None = None
+            finite = True
+            for counts, missing in self._pool.map(self._count_frame, frames):
+                total = counts if total is None else total + counts.to(total.device)
+                finite = finite and missing == 0
+                yield
+            if total is not None:
+                self._source_cdf = cumulative_distribution(total)
+                self._finite = finite
+        elif stats == "target_frame":
+            index = self._settings.target_index
+            target = next(islice(frames, index, None), None)
+            if target is None:
+                raise ValueError(f"target_index: expected the index of a frame of the image, got {index}")
+            counts, _ = self._count_frame(target)
+            if not counts.any():
+                raise ValueError(f"target_index: expected a frame with pixels to measure, got {index} with none")
+            self._source_cdf = cumulative_distribution(counts)
+            yield
+        elif stats == "smoothed":
+            for item in self._with_index(frames):
+                plan = self._plan(item)
+                yield
+                if plan.statistics is not None and not is_flat(plan.statistics.cdf):
+                    self._opening = plan.table
+                    break
+
+    def match(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Match the clip.
+
+        Args:
+            frames: the same clip from its first frame.
+
+        Yields:
+            Each frame, in order, with the result in its ``out``.
+
+        Raises:
+            ValueError: a channel of a reference has no finite value that counts.
+        """
+        items = self._with_index(frames)
+        if self._settings.method == "skimage":
+            yield from self._pool.map(self._match_with_skimage, items)
+            return
+        plans: Iterable[_Plan] = self._pool.map(self._plan, items)
+        if self._settings.source_stats == "smoothed":
+            plans = self._smooth(plans)
+        yield from self._pool.map(self._apply, plans)
+
+    def notes(self) -> list[str]:
+        """What the user should be told after the run."""
+        notes = [f"{name}: left out {sum(n)} NaN or infinite values" for name, n in self._missing.items() if sum(n)]
+        if self._untouched:
+            notes.append(f"mask: 0 throughout for {len(self._untouched)} frames, which are left as they are")
+        return notes
+
+    def _with_index(self, frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
+        """Number the frames, and measure the last reference before the first frame that needs it."""
+        last = len(self._references) - 1
+        for index, frame in enumerate(frames):
+            if self._shared is None and index >= last:
+                self._shared = self._measure_reference(last)
+            if self._shared is not None and self._shared_table is None and self._source_cdf is not None:
+                self._shared_table = _transfer(self._shared, self._source_cdf)
+            yield index, frame
+
+    def _reference(self, index: int) -> _Reference:
+        """The reference of frame ``index``."""
+        if self._shared is not None and (self._pooled or index >= len(self._references) - 1):
+            return self._shared
+        return self._measure_reference(index)
+
+    def _measure_reference(self, index: int) -> _Reference:
+        counted = self._count_reference(index)
+        return _Reference() if counted is None else _checked_reference(counted, f"frame {index}")
+
+    def _pool_references(self) -> Iterator[None]:
+        """Measure all references as one, frame by frame."""
+        total: Tensor | list[Values] | None = None
+        for counted in self._pool.map(self._count_reference, range(len(self._references))):
+            if total is None or counted is None:
+                total = counted if total is None else total
+            elif isinstance(total, Tensor):
+                total = total + counted.to(total.device)
+            else:
+                total = [pool_values(pair) for pair in zip(total, counted, strict=True)]
+            yield
+        self._shared = _Reference() if total is None else _checked_reference(total, "all frames")
+
+    def _count_reference(self, index: int) -> Tensor | list[Values] | None:
+        """Count or collect the values of a reference; None if its mask is 0 throughout."""
+        pixels = self._references[index]
+        mask = batch_mask("reference_mask", self._reference_mask, index, pixels)
+        if mask is not None and not mask.any():
+            return None
+        self._missing["reference"].append(_count_missing(pixels))
+        if self._settings.method == "skimage":
+            return [channel_values(channel, mask) for channel in pixels]
+        return _with_memory_of(self._device, _count, pixels, mask)
+
+    def _count_frame(self, frame: Frame) -> tuple[Tensor, int | None]:
+        """Count a frame, and say how many of its values are not finite; None where a mask hides that."""
+        counts = _with_memory_of(self._device, _count, frame.pixels, frame.mask)
+        return counts, frame.pixels.numel() - round(counts.sum().item()) if frame.mask is None else None
+
+    def _plan(self, item: tuple[int, Frame]) -> _Plan:
+        """Find the transfer function of a frame: its own, or the clip's where the survey has measured that."""
+        index, frame = item
+        reference = self._reference(index)
+        if reference.quantiles is None or (frame.mask is not None and not frame.mask.any()):
+            return _Plan(frame, None)
+        if self._source_cdf is not None:
+            table = self._shared_table if reference is self._shared else _transfer(reference, self._source_cdf)
+            return _Plan(frame, table, 0 if self._finite else None)
+        counts, missing = self._count_frame(frame)
+        cdf = cumulative_distribution(counts)
+        table = _transfer(reference, cdf)
+        if table is None or self._settings.source_stats != "smoothed":
+            return _Plan(frame, table, missing)
+        return _Plan(frame, table, missing, FrameStatistics(table, cdf, watched_pixels(frame.pixels, frame.mask)))
+
+    def _smooth(self, plans: Iterable[_Plan]) -> Iterator[_Plan]:
+        smoothing = TransferSmoothing(self._settings.window, self._opening)
+        for plan in plans:
+            table = plan.table if plan.statistics is None else smoothing.follow(plan.statistics)
+            yield _Plan(plan.frame, table, plan.missing)
+
+    def _apply(self, plan: _Plan) -> Frame:
+        if plan.table is None:
+            self._leave(plan.frame)
+        else:
+            missing = _count_missing(plan.frame.pixels) if plan.missing is None else plan.missing
+            _with_memory_of(self._device, _apply, plan.frame, plan.table, self._settings.factor, missing)
+            self._missing["image"].append(missing)
+        return plan.frame
+
+    def _match_with_skimage(self, item: tuple[int, Frame]) -> Frame:
+        index, frame = item
+        values = self._reference(index).values
+        if values is None or (frame.mask is not None and not frame.mask.any()):
+            self._leave(frame)
+        else:
+            missing = _count_missing(frame.pixels)
+            _blend(frame, match_frame(frame.pixels, frame.mask, values), self._settings.factor, missing)
+            self._missing["image"].append(missing)
+        return frame
+
+    def _leave(self, frame: Frame) -> None:
+        frame.out.copy_(frame.pixels)
+        self._untouched.append(frame)
+
+
+def batch_mask(name: str, mask: Tensor | None, index: int, frame: Tensor) -> Tensor | None:
+    """The mask of a batch ``[1 or B, H', W']`` for one of its frames ``[..., H, W]``, resized as ComfyUI does.
+
+    Raises:
+        ValueError: it holds NaN.
+    """
+    if mask is None:
+        return None
+    mask = mask[index if len(mask) > 1 else 0]
+    if mask.isnan().any():
+        raise ValueError(f"{name}: expected values from 0 to 1, got NaN for frame {index}")
+    mask = mask.to(torch.promote_types(mask.dtype, torch.float32))
+    if mask.shape != frame.shape[-2:]:
+        mask = torch.nn.functional.interpolate(mask[None, None], size=frame.shape[-2:], mode="bilinear")[0, 0]
+    return mask.clamp(0, 1)
+
+
+def _checked_reference(counted: Tensor | list[Values], where: str) -> _Reference:
+    sizes = counted.sum(-1).tolist() if isinstance(counted, Tensor) else [channel.values.size for channel in counted]
+    if not all(sizes):
+        raise ValueError(f"reference: expected finite values, got none in channel {sizes.index(0)} of {where}")
+    if isinstance(counted, Tensor):
+        return _Reference(quantiles=QuantileFunction(cumulative_distribution(counted)))
+    return _Reference(values=counted)
+
+
+def _transfer(reference: _Reference, cdf: Tensor) -> Tensor | None:
+    return None if reference.quantiles is None else reference.quantiles(cdf.to(reference.quantiles.device))
+
+
+def _count(device: torch.device, pixels: Tensor, mask: Tensor | None) -> Tensor:
+    """The histogram of ``pixels`` ``[C, H, W]`` at 16-bit levels, float64."""
+    pixels = pixels.to(device)
+    counts = histogram(pixels, LEVELS, None if mask is None else mask.to(pixels)[None])
+    # Where a device has no float64, sums over a clip are exact all the same.
+    return counts if counts.dtype == torch.float64 else counts.cpu().double()
+
+
+def _count_missing(pixels: Tensor) -> int:
+    """How many values are NaN or infinite."""
+    return 0 if pixels.detach().sum().isfinite() else int((~pixels.isfinite()).sum())
+
+
+def _apply(device: torch.device, frame: Frame, table: Tensor, factor: float, missing: int) -> None:
+    """Send ``frame`` through ``table`` on ``device``, blend and write to its ``out``."""
+    pixels = frame.pixels.to(device, torch.promote_types(frame.pixels.dtype, torch.float32))
+    table = table.to(device)
+    wants_gradient = torch.is_grad_enabled() and (pixels.requires_grad or table.requires_grad)
+    in_place = not wants_gradient and frame.out.device == pixels.device and frame.out.dtype == pixels.dtype
+    matched = apply_transfer(pixels, table, out=frame.out if in_place else None)
+    _blend(frame, matched, factor, missing)
+
+
+def _blend(frame: Frame, matched: Tensor, factor: float, missing: int) -> None:
+    """Write ``factor * matched + (1 - factor) * pixels`` to the frame's ``out``, inside of its mask."""
+    if factor < 1 or frame.mask is not None:
+        pixels = frame.pixels.to(matched.device, matched.dtype)
+        clean = pixels.nan_to_num(nan=0, posinf=1, neginf=0) if missing else pixels
+        if frame.mask is None:
+            matched = matched.mul_(factor).add_(clean, alpha=1 - factor).clamp_(0, 1)
+        else:
+            weight = frame.mask.to(matched.device, matched.dtype) * factor
+            matched = torch.where(weight > 0, torch.lerp(clean, matched, weight).clamp_(0, 1), pixels)
+    if matched is not frame.out:
+        frame.out.copy_(matched)
+
+
+def _with_memory_of(device: torch.device, function: Callable[..., _Result], *arguments: object) -> _Result:
+    """Call ``function`` with ``device`` and ``arguments``; with the CPU where the device has too little memory."""
+    try:
+        return function(device, *arguments)
+    except torch.cuda.OutOfMemoryError:
+        warnings.warn(f"{device} is out of memory, this frame is matched on the CPU", RuntimeWarning, stacklevel=3)
+    # Outside of the except clause: there the exception would keep the failed attempt's tensors alive.
+    return function(torch.device("cpu"), *arguments)
+
+
+def _check_name(name: str, value: str, expected: tuple[str, ...]) -> None:
+    if value not in expected:
+        raise ValueError(f"{name}: expected one of {', '.join(expected)}, got {value!r}")
+
+
+def _check_count(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name}: expected {least} or more, got {value}")

@@ -1,0 +1,80 @@
+"""Match single frames with scikit-image, on the CPU: the answer that others are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.exposure import match_histograms
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of one channel that count.
+
+    Attributes:
+        values: those that are finite and have a weight, float32 in [0, 1], shape ``[n]``.
+        weights: how much each counts, shape ``[n]``; None if all count the same.
+        counted: where in the channel they are, bool, in the channel's shape.
+    """
+
+    values: NDArray[np.float32]
+    weights: NDArray[np.float64] | None
+    counted: Tensor
+
+
+def channel_values(channel: Tensor, mask: Tensor | None) -> Values:
+    """The values of ``channel`` ``[H, W]`` that count under ``mask`` ``[H, W]``."""
+    counted = channel.isfinite().cpu()
+    if mask is not None:
+        counted &= mask.cpu() > 0
+    values = channel.detach().cpu()[counted].float().clamp(0, 1).numpy()
+    if mask is None:
+        return Values(values, None, counted)
+    weights = mask.cpu()[counted].double().numpy()
+    return Values(values, None if (weights == 1).all() else weights, counted)
+
+
+def pool_values(parts: Sequence[Values]) -> Values:
+    """Values of several frames as those of one."""
+    weights = None
+    if any(part.weights is not None for part in parts):
+        weights = np.concatenate([np.ones(part.values.size) if part.weights is None else part.weights for part in parts])
+    return Values(np.concatenate([part.values for part in parts]), weights, parts[0].counted)
+
+
+def match_values(source: Values, reference: Values) -> NDArray[np.float64]:
+    """The source's values matched to the reference's, shape ``[n]``.
+
+    Where each value counts the same, this is :func:`skimage.exposure.match_histograms`. That function takes no weights; with
+    weights, the same quantiles are computed from sums of weights in place of numbers of pixels.
+    """
+    if source.values.size == 0:
+        return np.empty(0)
+    if source.weights is None and reference.weights is None:
+        matched: NDArray[np.float64] = match_histograms(source.values, reference.values)
+        return matched
+    _, position, quantiles = _distribution(source)
+    levels, _, reference_quantiles = _distribution(reference)
+    return np.interp(quantiles, reference_quantiles, levels)[position]
+
+
+def _distribution(counted: Values) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]:
+    """The levels that occur, each value's place among them, and the fraction of the weight at or below each level."""
+    levels, position = np.unique(counted.values, return_inverse=True)
+    cumulative = np.bincount(position, counted.weights).cumsum()
+    return levels, position, cumulative / cumulative[-1]
+
+
+def match_frame(frame: Tensor, mask: Tensor | None, reference: list[Values]) -> Tensor:
+    """Match ``frame`` ``[C, H, W]`` where ``mask`` ``[H, W]`` is not 0; float32 on the CPU, values in [0, 1]."""
+    matched = frame.detach().cpu().float().nan_to_num(nan=0, posinf=1, neginf=0)
+    for index, channel in enumerate(frame):
+        source = channel_values(channel, mask)
+        values = match_values(source, reference[min(index, len(reference) - 1)])
+        matched[index][source.counted] = torch.from_numpy(values).to(matched.dtype)
+    return matched
