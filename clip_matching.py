@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -68,22 +70,39 @@ class MatchSettings:
 
 
 @dataclass(frozen=True)
+class Look:
+    """A reference.
+
+    Attributes:
+        pixels: floating point, shape ``[C', H, W]``, values in [0, 1]; C' is the frames' or 1.
+        mask: how much each pixel counts, 0 to 1, shape ``[H, W]``; None for all of them.
+        name: what to call it in an error.
+    """
+
+    pixels: Tensor
+    mask: Tensor | None
+    name: str
+
+
+@dataclass(frozen=True)
 class Frame:
     """A frame to match.
 
     Attributes:
         pixels: the colours, floating point, shape ``[C, H, W]``, values in [0, 1].
         mask: where and how much it is measured and changed, 0 to 1, shape ``[H, W]``; None for all of it.
+        look: its reference; None for that of the frame before.
         out: where the result goes, of the shape of ``pixels``.
     """
 
     pixels: Tensor
     mask: Tensor | None
+    look: Look | None
     out: Tensor
 
 
 @dataclass(frozen=True)
-class _Reference:
+class _Measured:
     """A reference, measured: by the method pytorch as ``quantiles``, by skimage as ``values``, channel by channel.
 
     Neither is there where its mask is 0 throughout.
@@ -91,6 +110,34 @@ class _Reference:
 
     quantiles: QuantileFunction | None = None
     values: list[Values] | None = None
+
+
+class _Reference:
+    """A reference that is measured once, by the first thread that needs it."""
+
+    def __init__(self, measure: Callable[[], _Measured]) -> None:
+        self._measure = measure
+        self._measured: _Measured | None = None
+        self._table: Tensor | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def measured(self) -> _Measured:
+        with self._lock:
+            if self._measured is None:
+                self._measured = self._measure()
+            return self._measured
+
+    def transfer(self, cdf: Tensor) -> Tensor | None:
+        """The transfer function from a distribution ``[C, LEVELS]``; None where nothing of the reference counts."""
+        quantiles = self.measured.quantiles
+        return None if quantiles is None else quantiles(cdf.to(quantiles.device))
+
+    def transfer_once(self, cdf: Tensor) -> Tensor | None:
+        """The same, computed once, for a distribution that is the same each time."""
+        if self._table is None:
+            self._table = self.transfer(cdf)
+        return self._table
 
 
 @dataclass(frozen=True)
@@ -114,45 +161,34 @@ class ClipMatching:
     """One run over one clip: first :meth:`survey` to its end, then :meth:`match`.
 
     Args:
-        references: floating point, shape ``[R, C', H', W']``, values in [0, 1]; C' is the frames' or 1.
-        reference_mask: shape ``[1 or R, H'', W'']``; None for all pixels.
         settings: how to match.
         device: where the method pytorch computes. A frame for which it has too little memory is matched on the CPU, with a
             ``RuntimeWarning``.
         pool: what works on the frames.
     """
 
-    def __init__(
-        self,
-        references: Tensor,
-        reference_mask: Tensor | None,
-        settings: MatchSettings,
-        device: torch.device,
-        pool: FramePool,
-    ) -> None:
-        self._references, self._reference_mask = references, reference_mask
+    def __init__(self, settings: MatchSettings, device: torch.device, pool: FramePool) -> None:
         self._settings, self._device, self._pool = settings, device, pool
-        self._pooled = settings.reference_stats == "pooled" and len(references) > 1
-        # The one reference that serves more than one frame: all of them pooled, or the last.
-        self._shared: _Reference | None = None
-        self._shared_table: Tensor | None = None
+        self._pooled: _Reference | None = None
+        # The distribution that all frames share, and whether all their values are known to be finite.
         self._source_cdf: Tensor | None = None
         self._finite = False
         self._opening: Tensor | None = None
         # One entry for each frame or reference that has any, appended by several threads.
         self._missing: dict[str, list[int]] = {"image": [], "reference": []}
-        self._untouched: list[Frame] = []
+        self._untouched: list[None] = []
 
-    def survey_length(self, frames: int) -> int:
-        """How many steps :meth:`survey` takes for a clip of so many frames; more, where it begins with frames of one colour."""
+    def survey_length(self, frames: int, looks: int) -> int:
+        """How many steps :meth:`survey` takes with so many frames and references; more if the clip begins with flat frames."""
         steps = {"per_frame": 0, "uniform": frames, "target_frame": 1, "smoothed": 1}[self._settings.source_stats]
-        return steps + (len(self._references) if self._pooled else 0)
+        return steps + (looks if self._settings.reference_stats == "pooled" else 0)
 
-    def survey(self, frames: Iterable[Frame]) -> Iterator[None]:
+    def survey(self, frames: Iterable[Frame], looks: Iterable[Look]) -> Iterator[None]:
         """Take from the references and the clip what has to be known before the first frame is matched.
 
         Args:
             frames: the clip. No more of it is read than is needed.
+            looks: all references. They are read only where they are pooled, and serve instead of those of the frames.
 
         Yields:
             After each step.
@@ -161,8 +197,8 @@ class ClipMatching:
             ValueError: the clip has no frame ``target_index``, or nothing to measure there, or a channel of the references
                 has no finite value that counts.
         """
-        if self._pooled:
-            yield from self._pool_references()
+        if self._settings.reference_stats == "pooled":
+            yield from self._pool_looks(looks)
         stats = self._settings.source_stats
         if stats == "uniform":
             total: Tensor | None = None
@@ -185,7 +221,7 @@ class ClipMatching:
             self._source_cdf = cumulative_distribution(counts)
             yield
         elif stats == "smoothed":
-            for item in self._with_index(frames):
+            for item in self._with_reference(frames):
                 plan = self._plan(item)
                 yield
                 if plan.statistics is not None and not is_flat(plan.statistics.cdf):
@@ -204,7 +240,7 @@ class ClipMatching:
         Raises:
             ValueError: a channel of a reference has no finite value that counts.
         """
-        items = self._with_index(frames)
+        items = self._with_reference(frames)
         if self._settings.method == "skimage":
             yield from self._pool.map(self._match_with_skimage, items)
             return
@@ -220,67 +256,55 @@ class ClipMatching:
             notes.append(f"mask: 0 throughout for {len(self._untouched)} frames, which are left as they are")
         return notes
 
-    def _with_index(self, frames: Iterable[Frame]) -> Iterator[tuple[int, Frame]]:
-        """Number the frames, and measure the last reference before the first frame that needs it."""
-        last = len(self._references) - 1
-        for index, frame in enumerate(frames):
-            if self._shared is None and index >= last:
-                self._shared = self._measure_reference(last)
-            if self._shared is not None and self._shared_table is None and self._source_cdf is not None:
-                self._shared_table = _transfer(self._shared, self._source_cdf)
-            yield index, frame
+    def _with_reference(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, _Reference]]:
+        reference = self._pooled
+        for frame in frames:
+            if self._pooled is None and frame.look is not None:
+                reference = _Reference(partial(self._measure, frame.look))
+            if reference is None:
+                raise ValueError("reference: expected one for the first frame, got none")
+            yield frame, reference
 
-    def _reference(self, index: int) -> _Reference:
-        """The reference of frame ``index``."""
-        if self._shared is not None and (self._pooled or index >= len(self._references) - 1):
-            return self._shared
-        return self._measure_reference(index)
+    def _measure(self, look: Look) -> _Measured:
+        counted = self._count_look(look)
+        return _Measured() if counted is None else _checked(counted, look.name)
 
-    def _measure_reference(self, index: int) -> _Reference:
-        counted = self._count_reference(index)
-        return _Reference() if counted is None else _checked_reference(counted, f"frame {index}")
-
-    def _pool_references(self) -> Iterator[None]:
+    def _pool_looks(self, looks: Iterable[Look]) -> Iterator[None]:
         """Measure all references as one, frame by frame."""
         total: Tensor | list[Values] | None = None
-        for counted in self._pool.map(self._count_reference, range(len(self._references))):
-            if total is None or counted is None:
-                total = counted if total is None else total
-            elif isinstance(total, Tensor):
-                total = total + counted.to(total.device)
-            else:
-                total = [pool_values(pair) for pair in zip(total, counted, strict=True)]
+        for counted in self._pool.map(self._count_look, looks):
+            if isinstance(counted, Tensor):
+                total = total + counted.to(total.device) if isinstance(total, Tensor) else counted
+            elif counted is not None:
+                total = [pool_values(pair) for pair in zip(total, counted, strict=True)] if isinstance(total, list) else counted
             yield
-        self._shared = _Reference() if total is None else _checked_reference(total, "all frames")
+        measured = _Measured() if total is None else _checked(total, "all references")
+        self._pooled = _Reference(lambda: measured)
 
-    def _count_reference(self, index: int) -> Tensor | list[Values] | None:
+    def _count_look(self, look: Look) -> Tensor | list[Values] | None:
         """Count or collect the values of a reference; None if its mask is 0 throughout."""
-        pixels = self._references[index]
-        mask = batch_mask("reference_mask", self._reference_mask, index, pixels)
-        if mask is not None and not mask.any():
+        if look.mask is not None and not look.mask.any():
             return None
-        self._missing["reference"].append(_count_missing(pixels))
+        self._missing["reference"].append(_count_missing(look.pixels))
         if self._settings.method == "skimage":
-            return [channel_values(channel, mask) for channel in pixels]
-        return _with_memory_of(self._device, _count, pixels, mask)
+            return [channel_values(channel, look.mask) for channel in look.pixels]
+        return _with_memory_of(self._device, _count, look.pixels, look.mask)
 
     def _count_frame(self, frame: Frame) -> tuple[Tensor, int | None]:
         """Count a frame, and say how many of its values are not finite; None where a mask hides that."""
         counts = _with_memory_of(self._device, _count, frame.pixels, frame.mask)
         return counts, frame.pixels.numel() - round(counts.sum().item()) if frame.mask is None else None
 
-    def _plan(self, item: tuple[int, Frame]) -> _Plan:
+    def _plan(self, item: tuple[Frame, _Reference]) -> _Plan:
         """Find the transfer function of a frame: its own, or the clip's where the survey has measured that."""
-        index, frame = item
-        reference = self._reference(index)
-        if reference.quantiles is None or (frame.mask is not None and not frame.mask.any()):
+        frame, reference = item
+        if frame.mask is not None and not frame.mask.any():
             return _Plan(frame, None)
         if self._source_cdf is not None:
-            table = self._shared_table if reference is self._shared else _transfer(reference, self._source_cdf)
-            return _Plan(frame, table, 0 if self._finite else None)
+            return _Plan(frame, reference.transfer_once(self._source_cdf), 0 if self._finite else None)
         counts, missing = self._count_frame(frame)
         cdf = cumulative_distribution(counts)
-        table = _transfer(reference, cdf)
+        table = reference.transfer(cdf)
         if table is None or self._settings.source_stats != "smoothed":
             return _Plan(frame, table, missing)
         return _Plan(frame, table, missing, FrameStatistics(table, cdf, watched_pixels(frame.pixels, frame.mask)))
@@ -300,9 +324,9 @@ class ClipMatching:
             self._missing["image"].append(missing)
         return plan.frame
 
-    def _match_with_skimage(self, item: tuple[int, Frame]) -> Frame:
-        index, frame = item
-        values = self._reference(index).values
+    def _match_with_skimage(self, item: tuple[Frame, _Reference]) -> Frame:
+        frame, reference = item
+        values = reference.measured.values
         if values is None or (frame.mask is not None and not frame.mask.any()):
             self._leave(frame)
         else:
@@ -313,37 +337,30 @@ class ClipMatching:
 
     def _leave(self, frame: Frame) -> None:
         frame.out.copy_(frame.pixels)
-        self._untouched.append(frame)
+        self._untouched.append(None)
 
 
-def batch_mask(name: str, mask: Tensor | None, index: int, frame: Tensor) -> Tensor | None:
-    """The mask of a batch ``[1 or B, H', W']`` for one of its frames ``[..., H, W]``, resized as ComfyUI does.
+def fit_mask(name: str, mask: Tensor, pixels: Tensor) -> Tensor:
+    """A mask ``[H', W']`` for ``pixels`` ``[..., H, W]``, resized as ComfyUI does, in [0, 1].
 
     Raises:
         ValueError: it holds NaN.
     """
-    if mask is None:
-        return None
-    mask = mask[index if len(mask) > 1 else 0]
     if mask.isnan().any():
-        raise ValueError(f"{name}: expected values from 0 to 1, got NaN for frame {index}")
+        raise ValueError(f"{name}: expected values from 0 to 1, got NaN")
     mask = mask.to(torch.promote_types(mask.dtype, torch.float32))
-    if mask.shape != frame.shape[-2:]:
-        mask = torch.nn.functional.interpolate(mask[None, None], size=frame.shape[-2:], mode="bilinear")[0, 0]
+    if mask.shape != pixels.shape[-2:]:
+        mask = torch.nn.functional.interpolate(mask[None, None], size=pixels.shape[-2:], mode="bilinear")[0, 0]
     return mask.clamp(0, 1)
 
 
-def _checked_reference(counted: Tensor | list[Values], where: str) -> _Reference:
+def _checked(counted: Tensor | list[Values], name: str) -> _Measured:
     sizes = counted.sum(-1).tolist() if isinstance(counted, Tensor) else [channel.values.size for channel in counted]
     if not all(sizes):
-        raise ValueError(f"reference: expected finite values, got none in channel {sizes.index(0)} of {where}")
+        raise ValueError(f"reference: expected finite values, got none in channel {sizes.index(0)} of {name}")
     if isinstance(counted, Tensor):
-        return _Reference(quantiles=QuantileFunction(cumulative_distribution(counted)))
-    return _Reference(values=counted)
-
-
-def _transfer(reference: _Reference, cdf: Tensor) -> Tensor | None:
-    return None if reference.quantiles is None else reference.quantiles(cdf.to(reference.quantiles.device))
+        return _Measured(quantiles=QuantileFunction(cumulative_distribution(counted)))
+    return _Measured(values=counted)
 
 
 def _count(device: torch.device, pixels: Tensor, mask: Tensor | None) -> Tensor:

@@ -13,8 +13,8 @@ from PIL import Image
 from skimage import data
 from tqdm import tqdm
 
-from .image_files import SUFFIXES, read_image, write_image
 from .clip_matching import METHODS
+from .image_files import SUFFIXES, read_image, write_image
 from .matching import match_images
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import islice, zip_longest
 
 import torch
 from torch import Tensor
 
-from .clip_matching import WINDOW, ClipMatching, Frame, MatchSettings, batch_mask
+from .clip_matching import WINDOW, ClipMatching, Frame, Look, MatchSettings, fit_mask
 from .frame_pool import FramePool
 
 
@@ -38,24 +39,37 @@ def match_images(
             nearest end does and go where it goes.
         reference: floating point, shape ``[R, H', W', C']`` with C' of 1, or of 3 or 4 for a colour image, values in
             [0, 1].
-        method: ``"pytorch"`` counts and looks up at 16-bit resolution on ``device``, and is differentiable in image and
-            reference; ``"skimage"`` calls :func:`skimage.exposure.match_histograms` on the CPU, without gradients.
+        method: ``"pytorch"`` counts and looks up at 16-bit resolution on ``device``, and is differentiable in image,
+            reference and masks; ``"skimage"`` calls :func:`skimage.exposure.match_histograms` on the CPU, frame by frame and
+            without gradients.
         factor: from 0, the image itself bit for bit, to 1, fully matched; between them
             ``factor * matched + (1 - factor) * image``.
         device: where frames are matched; by default where ``image`` is. A frame for which this device has too little
             memory is matched on the CPU, with a ``RuntimeWarning``.
-        progress: called after each frame with the number of frames done and the number of all. What it raises ends the
-            run.
+        progress: called after each frame with the number of steps done and the number of all; where a first pass measures
+            the frames, its steps count too. What it raises ends the run.
+        source_stats: whose histogram becomes the reference's. ``"per_frame"``: each frame's own. ``"uniform"``: that of all
+            frames together, so that one transfer function serves the clip. ``"target_frame"``: that of the frame
+            ``target_index``. ``"smoothed"``: each frame's own, but the transfer function is averaged over about ``window``
+            frames, see :class:`TransferSmoothing`. The method skimage has only ``"per_frame"``.
+        target_index: a frame of ``image``, from 0.
+        window: in frames, 1 or more.
+        reference_stats: ``"paired"``: as above. ``"pooled"``: all references together are one, for all frames.
+        image_mask: floating point, shape ``[1 or B, height, width]``, values in [0, 1]. A pixel counts as its weight, and the
+            result is blended in by it; where it is 0, the image comes back bit for bit. Other sizes are resized bilinearly,
+            as ComfyUI does. Where a mask is 0 throughout, its frame comes back as it is, with a ``RuntimeWarning``.
+        reference_mask: floating point, shape ``[1 or R, height, width]``, values in [0, 1]: how much each pixel of the
+            reference counts. Where it is 0 throughout, the frames of that reference come back as they are, likewise.
 
     Returns:
-        The image's shape, dtype and device, values in [0, 1] (but for a factor of 0). NaN and infinite values of both
-        arguments are left out of the histograms; in the result a NaN of the image is 0 and an infinity the nearest end,
+        The image's shape, dtype and device, values in [0, 1] (but for a factor or a mask of 0). NaN and infinite values of
+        both arguments are left out of the histograms; in the result a NaN of the image is 0 and an infinity the nearest end,
         and a ``RuntimeWarning`` says how many there were. float16 and bfloat16 are computed in float32.
 
     Raises:
-        TypeError: ``image`` or ``reference`` is not a floating-point tensor, or ``factor`` is not a number.
-        ValueError: a shape, ``method`` or ``factor`` is none of the above, or a channel of ``reference`` has no finite
-            value.
+        TypeError: a tensor is not a floating-point tensor, or a number is not one.
+        ValueError: a shape or another argument is none of the above, a mask holds NaN, or a channel of ``reference`` has no
+            finite value that counts.
     """
     _check_frames("image", image)
     _check_frames("reference", reference)
@@ -66,7 +80,7 @@ def match_images(
         raise ValueError(f"reference: expected 1 channel to go with an image of 1, got {reference.shape[-1]} channels")
     settings = MatchSettings(method, factor, source_stats, target_index, window, reference_stats)
     if source_stats == "target_frame" and target_index >= len(image):
-        raise ValueError(f"target_index: expected 0 to {len(image) - 1} for an image of {len(image)} frames, got {target_index}")
+        raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {target_index}")
     if factor == 0:
         return image.clone()
 
@@ -74,19 +88,23 @@ def match_images(
     result = torch.empty_like(image, memory_format=torch.contiguous_format)
     result[..., colours:] = image[..., colours:]
 
+    def looks() -> Iterator[Look]:
+        for index, pixels in enumerate(reference.movedim(-1, 1)[:, :3]):
+            yield Look(pixels, _mask_of("reference_mask", reference_mask, index, pixels), f"frame {index}")
+
     def frames() -> Iterator[Frame]:
-        for index in range(len(image)):
+        for index, look in zip_longest(range(len(image)), islice(looks(), len(image))):
             pixels, out = (batch[index].movedim(-1, 0)[:colours] for batch in (image, result))
-            yield Frame(pixels, batch_mask("image_mask", image_mask, index, pixels), out)
+            yield Frame(pixels, _mask_of("image_mask", image_mask, index, pixels), look, out)
 
     masks = [mask for mask in (image_mask, reference_mask) if mask is not None]
     wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (image, reference, *masks))
     with FramePool(len(image) > 1 and device.type == "cpu" and not wants_gradient) as pool:
-        clip = ClipMatching(reference.movedim(-1, 1)[:, :3], reference_mask, settings, device, pool)
-        surveyed = 0
-        for surveyed, _ in enumerate(clip.survey(frames()), start=1):
+        clip = ClipMatching(settings, device, pool)
+        surveyed, expected = 0, clip.survey_length(len(image), len(reference))
+        for surveyed, _ in enumerate(clip.survey(frames(), looks()), start=1):
             if progress is not None:
-                progress(surveyed, len(image) + max(surveyed, clip.survey_length(len(image))))
+                progress(surveyed, len(image) + max(surveyed, expected))
         for matched, _ in enumerate(clip.match(frames()), start=1):
             if progress is not None:
                 progress(surveyed + matched, surveyed + len(image))
@@ -113,3 +131,7 @@ def _check_mask(name: str, mask: Tensor | None, frames: int) -> None:
         raise TypeError(f"{name}: expected floating-point values in [0, 1], got {mask.dtype}")
     if mask.ndim != 3 or mask.numel() == 0 or mask.shape[0] not in (1, frames):
         raise ValueError(f"{name}: expected shape [1 or {frames}, H, W] with no side of 0, got {list(mask.shape)}")
+
+
+def _mask_of(name: str, mask: Tensor | None, index: int, pixels: Tensor) -> Tensor | None:
+    return None if mask is None else fit_mask(name, mask[index if len(mask) > 1 else 0], pixels)

@@ -10,6 +10,7 @@ import comfy.utils
 from comfy_api.latest import ComfyAPI, ComfyExtension, io
 from torch import Tensor
 
+from .clip_matching import REFERENCE_STATS, SOURCE_STATS, WINDOW
 from .matching import match_images
 
 
@@ -19,13 +20,15 @@ class ImageHistogramMatch(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the sockets and widgets."""
+        # Not an argument of the inputs, since ComfyUI before 2026 does not know it.
+        advanced = {"advanced": True}
         schema = io.Schema(
             node_id="ImageHistogramMatch",
             display_name="Image Histogram Match",
             category="image/filters",
             description=(
                 "Gives images the colours of a reference: each channel gets the reference's histogram. "
-                "Frames are matched one by one."
+                "Single pictures, batches and video without flicker, whole or inside of a mask."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The images to change. Every frame of a batch is matched; alpha stays."),
@@ -33,7 +36,8 @@ class ImageHistogramMatch(io.ComfyNode):
                     "reference",
                     tooltip=(
                         "The image whose colours are wanted; its size may differ. One reference serves all frames. "
-                        "Of a batch, the first goes with the first frame and so on, and the last with all that are left."
+                        "Of a batch, the first goes with the first frame and so on, and the last with all that are left; "
+                        "reference_stats can pool them instead."
                     ),
                 ),
                 io.Combo.Input(
@@ -62,6 +66,58 @@ class ImageHistogramMatch(io.ComfyNode):
                         "gpu: ComfyUI's device for models; a frame that does not fit there is done on the CPU."
                     ),
                 ),
+                io.Mask.Input(
+                    "image_mask",
+                    optional=True,
+                    tooltip=(
+                        "Where the images are measured and changed; the rest stays as it is, and soft edges blend. "
+                        "One mask for all frames or one for each. Where a mask is black throughout, the frame stays."
+                    ),
+                ),
+                io.Mask.Input(
+                    "reference_mask",
+                    optional=True,
+                    tooltip="Where the reference is measured: a face, the sky. One mask for all references or one for each.",
+                ),
+                io.Combo.Input(
+                    "source_stats",
+                    options=list(SOURCE_STATS),
+                    default=SOURCE_STATS[0],
+                    optional=True,
+                    extra_dict=advanced,
+                    tooltip=(
+                        "What the change is computed from. per_frame: each frame by itself, for pictures. "
+                        "uniform: all frames pooled, one change for the whole clip. "
+                        "target_frame: one frame decides for all. "
+                        "smoothed: the change follows the clip slowly, keeps up with fades and starts anew at a cut."
+                    ),
+                ),
+                io.Int.Input(
+                    "target_index",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    optional=True,
+                    extra_dict=advanced,
+                    tooltip="For target_frame: the frame that decides, counted from 0.",
+                ),
+                io.Int.Input(
+                    "window",
+                    default=WINDOW,
+                    min=1,
+                    max=100_000,
+                    optional=True,
+                    extra_dict=advanced,
+                    tooltip="For smoothed: how slowly the change follows the clip, in frames. 72 is three seconds of film.",
+                ),
+                io.Combo.Input(
+                    "reference_stats",
+                    options=list(REFERENCE_STATS),
+                    default=REFERENCE_STATS[0],
+                    optional=True,
+                    extra_dict=advanced,
+                    tooltip="Of a batch of references. paired: one to a frame. pooled: all make one look for all frames.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The matched images, same size and number.")],
         )
@@ -79,7 +135,20 @@ class ImageHistogramMatch(io.ComfyNode):
         return schema
 
     @classmethod
-    def execute(cls, image: Tensor, reference: Tensor, method: str, factor: float, device: str) -> io.NodeOutput:
+    def execute(
+        cls,
+        image: Tensor,
+        reference: Tensor,
+        method: str,
+        factor: float,
+        device: str,
+        image_mask: Tensor | None = None,
+        reference_mask: Tensor | None = None,
+        source_stats: str = "per_frame",
+        target_index: int = 0,
+        window: int = WINDOW,
+        reference_stats: str = "paired",
+    ) -> io.NodeOutput:
         """Match the images on the chosen device; an interrupt ends the run between two frames."""
         if device == "gpu":
             chosen = comfy.model_management.get_torch_device()
@@ -95,7 +164,20 @@ class ImageHistogramMatch(io.ComfyNode):
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            result = match_images(image, reference, method, factor, chosen, progress)
+            result = match_images(
+                image,
+                reference,
+                method,
+                factor,
+                chosen,
+                progress,
+                source_stats=source_stats,
+                target_index=target_index,
+                window=window,
+                reference_stats=reference_stats,
+                image_mask=image_mask,
+                reference_mask=reference_mask,
+            )
         for warning in caught:
             logging.warning("Image Histogram Match: %s", warning.message)
         return io.NodeOutput(result.to(comfy.model_management.intermediate_device()))

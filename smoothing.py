@@ -65,7 +65,7 @@ class TransferSmoothing:
             before = self._opening if self._table is None else self._table
             return frame.table if before is None else before
         samples = frame.samples.clone()
-        if self._table is None or self._cdf is None or self._samples is None or self._is_cut(frame.cdf):
+        if self._table is None or self._cdf is None or self._samples is None or self._is_cut(self._cdf, frame.cdf):
             self._table, self._movement = frame.table, None
         else:
             ahead = (samples - self._samples).nanmedian(dim=1).values.abs().nan_to_num(nan=0).max().item()
@@ -77,9 +77,8 @@ class TransferSmoothing:
         self._samples, self._cdf = samples, frame.cdf
         return self._table
 
-    def _is_cut(self, cdf: Tensor) -> bool:
-        assert self._cdf is not None
-        distance = (cdf - self._cdf).abs().mean(dim=1).max().item()
+    def _is_cut(self, cdf_before: Tensor, cdf: Tensor) -> bool:
+        distance = (cdf - cdf_before).abs().mean(dim=1).max().item()
         before = self._movement
         self._movement = distance if before is None else before + _MOVEMENT_WEIGHT * (distance - before)
         return distance > _CUT and (before is None or distance > _CUT_RATIO * before)

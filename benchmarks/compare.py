@@ -10,15 +10,11 @@ memory is measured on Linux.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import importlib.util
 import json
-import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +25,9 @@ from skimage.transform import resize
 from torch import Tensor
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
-from comfyui_server import find_comfyui, find_python  # noqa: E402
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from apart import has_comfyui, load_pack, run_apart  # noqa: E402
 from measures import RETURN_FREED_MEMORY, PeakMemory, wasserstein_1  # noqa: E402
-
-
-def load_pack() -> Any:
-    """This checkout as a package, in a Python where it is not installed."""
-    spec = importlib.util.spec_from_file_location("comfyui_histogram_match", ROOT / "__init__.py")
-    assert spec is not None
-    assert spec.loader is not None
-    package = importlib.util.module_from_spec(spec)
-    sys.modules["comfyui_histogram_match"] = package
-    spec.loader.exec_module(package)
-    return package
-
 
 Match = Callable[[Tensor, Tensor], Tensor]
 
@@ -169,27 +153,12 @@ def measure(system: str, size: int, content: str, memory: bool) -> dict[str, Any
     return figures
 
 
-start = partial(asyncio.create_subprocess_exec, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-
-
-async def measure_apart(system: str, size: int, content: str, memory: bool = False) -> dict[str, Any]:
+def measure_apart(system: str, size: int, content: str, memory: bool = False) -> dict[str, Any]:
     """Call :func:`measure` in a process of its own."""
-    python, environment = sys.executable, dict(os.environ)
-    if system in IN_COMFYUI:
-        comfyui = find_comfyui()
-        assert comfyui is not None
-        python = str(find_python(comfyui))
-        environment["PYTHONPATH"] = str(comfyui)
     arguments = ["--measure", system, "--sizes", str(size), "--content", content]
     if memory:
-        environment |= RETURN_FREED_MEMORY
         arguments.append("--memory")
-    process = await start(python, __file__, *arguments, env=environment)
-    answer, errors = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{system} at {size}: {errors.decode()[-2000:]}")
-    figures: dict[str, Any] = json.loads(answer.splitlines()[-1])
-    return figures
+    return run_apart(__file__, arguments, system in IN_COMFYUI, RETURN_FREED_MEMORY if memory else {})
 
 
 def memory_size(sizes: list[int]) -> int:
@@ -252,8 +221,7 @@ def main() -> None:
         print(json.dumps(measure(options.measure, options.sizes[0], options.content, options.memory)))
         return
     systems = options.systems
-    comfyui = find_comfyui()
-    if comfyui is None or find_python(comfyui) is None:
+    if not has_comfyui():
         print("no ComfyUI found, its node is left out", file=sys.stderr)
         systems = [system for system in systems if system not in IN_COMFYUI]
     tasks = [(system, size, False) for _ in range(options.rounds) for size in options.sizes for system in systems]
@@ -262,7 +230,7 @@ def main() -> None:
     for system, size, memory in tasks:
         if size > LARGEST.get(system, size):
             continue
-        entry = asyncio.run(measure_apart(system, size, options.content, memory))
+        entry = measure_apart(system, size, options.content, memory)
         figures.setdefault((system, size), []).append(entry)
         print(f"{system} at {size}: {entry}", file=sys.stderr)
     print(f"{options.content} content, torch {torch.__version__}, {torch.get_num_threads()} threads, numpy {np.__version__}")
