@@ -101,6 +101,51 @@ class Frame:
     out: Tensor
 
 
+def match_clip(
+    first_pass: Callable[[], Iterable[Frame]],
+    frames: Callable[[], Iterable[Frame]],
+    looks: Callable[[], Iterable[Look]],
+    settings: MatchSettings,
+    device: torch.device,
+    *,
+    parallel: bool,
+    lengths: tuple[int, int] | None,
+    note: Callable[[str], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Frame]:
+    """Match a clip, and yield each frame with the result in its ``out``.
+
+    Args:
+        first_pass: begins to read the clip, for where something has to be known before the first frame is matched.
+        frames: begins to read the clip.
+        looks: begins to read the references; only for where they are pooled, and then they serve instead of those of the
+            frames.
+        settings: how to match.
+        device: where the method pytorch computes. A frame for which it has too little memory is matched on the CPU, with a
+            ``RuntimeWarning``.
+        parallel: whether to work on several frames at a time where that is of use.
+        lengths: how many frames and references there are, if that is known.
+        note: called at the end with what the user should be told.
+        progress: called after each step with the number of steps done and the number of all, 0 if that is not known.
+
+    Raises:
+        ValueError: the clip has no frame ``target_index``, or nothing to measure there; a channel of a reference has no finite
+            value that counts; or the channels of frames and references do not fit.
+    """
+    with FramePool(parallel and device.type == "cpu") as pool:
+        clip = ClipMatching(settings, device, pool)
+        surveyed, expected = 0, clip.survey_length(*lengths) if lengths else 0
+        for surveyed, _ in enumerate(clip.survey(first_pass(), looks()), start=1):
+            if progress is not None:
+                progress(surveyed, lengths[0] + max(surveyed, expected) if lengths else 0)
+        for matched, frame in enumerate(clip.match(frames()), start=1):
+            yield frame
+            if progress is not None:
+                progress(surveyed + matched, surveyed + lengths[0] if lengths else 0)
+    for text in clip.notes():
+        note(text)
+
+
 @dataclass(frozen=True)
 class _Measured:
     """A reference, measured: by the method pytorch as ``quantiles``, by skimage as ``values``, channel by channel.
@@ -162,8 +207,7 @@ class ClipMatching:
 
     Args:
         settings: how to match.
-        device: where the method pytorch computes. A frame for which it has too little memory is matched on the CPU, with a
-            ``RuntimeWarning``.
+        device: where the method pytorch computes.
         pool: what works on the frames.
     """
 
@@ -204,7 +248,7 @@ class ClipMatching:
             total: Tensor | None = None
             finite = True
             for counts, missing in self._pool.map(self._count_frame, frames):
-                total = counts if total is None else total + counts.to(total.device)
+                total = _add("image", total, counts)
                 finite = finite and missing == 0
                 yield
             if total is not None:
@@ -263,6 +307,11 @@ class ClipMatching:
                 reference = _Reference(partial(self._measure, frame.look))
             if reference is None:
                 raise ValueError("reference: expected one for the first frame, got none")
+            if frame.look is not None and frame.look.pixels.shape[0] not in (1, frame.pixels.shape[0]):
+                raise ValueError(
+                    f"reference: expected 1 channel to go with an image of {frame.pixels.shape[0]}, "
+                    f"got {frame.look.pixels.shape[0]} channels"
+                )
             yield frame, reference
 
     def _measure(self, look: Look) -> _Measured:
@@ -274,7 +323,7 @@ class ClipMatching:
         total: Tensor | list[Values] | None = None
         for counted in self._pool.map(self._count_look, looks):
             if isinstance(counted, Tensor):
-                total = total + counted.to(total.device) if isinstance(total, Tensor) else counted
+                total = _add("reference", total if isinstance(total, Tensor) else None, counted)
             elif counted is not None:
                 total = [pool_values(pair) for pair in zip(total, counted, strict=True)] if isinstance(total, list) else counted
             yield
@@ -352,6 +401,15 @@ def fit_mask(name: str, mask: Tensor, pixels: Tensor) -> Tensor:
     if mask.shape != pixels.shape[-2:]:
         mask = torch.nn.functional.interpolate(mask[None, None], size=pixels.shape[-2:], mode="bilinear")[0, 0]
     return mask.clamp(0, 1)
+
+
+def _add(name: str, total: Tensor | None, counts: Tensor) -> Tensor:
+    """Add a frame's histogram to the clip's."""
+    if total is None:
+        return counts
+    if total.shape != counts.shape:
+        raise ValueError(f"{name}: expected {total.shape[0]} channels as in the first frame, got {counts.shape[0]}")
+    return total + counts.to(total.device)
 
 
 def _checked(counted: Tensor | list[Values], name: str) -> _Measured:

@@ -1,25 +1,54 @@
-"""The command ``histogram-match``: histogram matching of image files, without ComfyUI."""
+"""The command ``histogram-match``: histogram matching of image and video files, without ComfyUI."""
 
 from __future__ import annotations
 
 import argparse
 import glob
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
 from skimage import data
+from torch import Tensor
 from tqdm import tqdm
 
-from .clip_matching import METHODS
-from .image_files import SUFFIXES, read_image, write_image
-from .matching import match_images
+from .clip_matching import (
+    METHODS,
+    REFERENCE_STATS,
+    SOURCE_STATS,
+    WINDOW,
+    Frame,
+    Look,
+    MatchSettings,
+    fit_mask,
+    match_clip,
+)
+from .image_files import SUFFIXES, ImageFile, read_image, write_image
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi")
+"""Endings of the names of video files."""
+
+_Pair = tuple[Path, Path]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all files of one call of the command have in common."""
+
+    settings: MatchSettings
+    device: torch.device
+    references: list[Path]
+    image_mask: Tensor | None
+    reference_mask: Tensor | None
+    overwrite: bool
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Match image files to a reference.
+    """Match image and video files to a reference.
 
     Args:
         arguments: what follows the command's name; ``sys.argv[1:]`` by default.
@@ -30,42 +59,190 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        settings = MatchSettings(
+            options.method, options.factor, options.source_stats, options.target_index, options.window, options.reference_stats
+        )
         device = _device(options.device)
-        if options.demo:
-            pairs, reference_path = _demo(options)
-        else:
-            pairs, reference_path = _pairs(options), Path(options.reference)
-        reference = read_image(reference_path)
+        pairs, references = _demo(options) if options.demo else _paths(options)
+        image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
+        job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite)
+        next(_looks(job))
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    failed = 0
-    with tqdm(pairs, unit="file", disable=None if len(pairs) > 1 else True) as bar:
-        for source_path, output_path in bar:
-            try:
-                if output_path.exists() and not options.overwrite:
-                    raise ValueError(f"{output_path} exists; --overwrite replaces it")
-                source = read_image(source_path)
-                matched = match_images(source.pixels, reference.pixels, options.method, options.factor, device)
-                output_path.parent.mkdir(parents=True, exist_ok=True)
-                write_image(output_path, matched, source)
-            except (OSError, ValueError) as error:
-                failed += 1
-                bar.write(f"{source_path}: {error}", file=sys.stderr)
+    images = [pair for pair in pairs if pair[0].suffix.lower() not in VIDEO_SUFFIXES]
+    failed = _match_pictures(job, images)
+    for source, target in pairs:
+        if (source, target) not in images:
+            failed += _match_video(job, source, target)
     if failed:
         print(f"{failed} of {len(pairs)} files failed", file=sys.stderr)
     elif options.demo:
-        print(f"{pairs[0][0]} matched to {reference_path}: {pairs[0][1]}")
+        print(f"{pairs[0][0]} matched to {references[0]}: {pairs[0][1]}")
     return 1 if failed else 0
+
+
+def _match_pictures(job: _Job, pairs: list[_Pair]) -> int:
+    """Match image files and say how many failed.
+
+    Frame by frame, a file that fails does not concern the others. Otherwise the files are the frames of one clip.
+    """
+    if not pairs:
+        return 0
+    if job.settings.source_stats != "per_frame":
+        with tqdm(unit="frame", disable=None) as bar:
+            try:
+                _match_sequence(job, pairs, _looks(job), bar)
+            except (OSError, ValueError) as error:
+                bar.write(f"{pairs[0][0]} and the files after it: {error}", file=sys.stderr)
+                return len(pairs)
+        return 0
+    failed = 0
+    looks = _looks(job)
+    look = None
+    with tqdm(pairs, unit="file", disable=None if len(pairs) > 1 else True) as bar:
+        for pair in bar:
+            try:
+                look = next(looks, look)
+                _match_sequence(job, [pair], iter([look]) if look else looks)
+            except (OSError, ValueError) as error:
+                failed += 1
+                bar.write(f"{pair[0]}: {error}", file=sys.stderr)
+    return failed
+
+
+def _match_sequence(job: _Job, pairs: list[_Pair], looks: Iterator[Look], bar: tqdm[object] | None = None) -> None:
+    """Match image files as the frames of one clip."""
+    for _, target in pairs:
+        _check_target(job, target)
+    opened: deque[ImageFile] = deque()
+
+    def frames(looks: Iterator[Look]) -> Iterator[Frame]:
+        for source, _ in pairs:
+            file = read_image(source)
+            opened.append(file)
+            pixels = file.pixels[0].movedim(-1, 0)[:3]
+            out = torch.empty_like(file.pixels[0]).movedim(-1, 0)[: len(pixels)]
+            yield Frame(pixels, _fit(job.image_mask, pixels, "--image-mask"), next(looks, None), out)
+
+    def first_pass() -> Iterator[Frame]:
+        for frame in frames(_looks(job)):
+            opened.clear()
+            yield frame
+
+    matched = match_clip(
+        first_pass,
+        lambda: frames(looks),
+        lambda: _looks(job),
+        job.settings,
+        job.device,
+        parallel=len(pairs) > 1,
+        lengths=_lengths(job, len(pairs)),
+        note=lambda text: print(text, file=sys.stderr),
+        progress=None if bar is None else _shown_in(bar),
+    )
+    for (_, target), frame in zip(pairs, matched, strict=True):
+        file = opened.popleft()
+        pixels = torch.cat([frame.out, file.pixels[0].movedim(-1, 0)[len(frame.out) :]]).movedim(0, -1)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_image(target, pixels[None], file)
+
+
+def _match_video(job: _Job, source: Path, target: Path) -> int:
+    """Match a video file and say how many failed."""
+    from . import video_files
+
+    looks = _looks(job)
+
+    def frames(pictures: Iterable[Tensor], looks: Iterator[Look]) -> Iterator[Frame]:
+        for picture in pictures:
+            pixels = picture.movedim(-1, 0)
+            out = torch.empty_like(picture).movedim(-1, 0)
+            yield Frame(pixels, _fit(job.image_mask, pixels, "--image-mask"), next(looks, None), out)
+
+    with tqdm(desc=source.name, unit="frame", disable=None) as bar:
+        try:
+            _check_target(job, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            length = video_files.count_frames(source)
+            with video_files.VideoRewriter(source, target) as video:
+                for frame in match_clip(
+                    lambda: frames(video_files.read_frames(source), _looks(job)),
+                    lambda: frames(video.frames(), looks),
+                    lambda: _looks(job),
+                    job.settings,
+                    job.device,
+                    parallel=True,
+                    lengths=None if length is None else _lengths(job, length),
+                    note=lambda text: bar.write(text, file=sys.stderr),
+                    progress=_shown_in(bar),
+                ):
+                    video.write(frame.out.movedim(0, -1))
+        except (OSError, ValueError) as error:
+            bar.write(f"{source}: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def _looks(job: _Job) -> Iterator[Look]:
+    """Read the references one by one: pictures and the frames of videos."""
+    for path in job.references:
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            from .video_files import read_frames
+
+            pictures: Iterable[Tensor] = read_frames(path)
+        else:
+            pictures = [read_image(path).pixels[0]]
+        for picture in pictures:
+            pixels = picture.movedim(-1, 0)[:3]
+            yield Look(pixels, _fit(job.reference_mask, pixels, "--reference-mask"), path.name)
+
+
+def _lengths(job: _Job, frames: int) -> tuple[int, int] | None:
+    """The number of frames and references, if the references are pictures."""
+    videos = any(path.suffix.lower() in VIDEO_SUFFIXES for path in job.references)
+    return None if videos and job.settings.reference_stats == "pooled" else (frames, len(job.references))
+
+
+def _shown_in(bar: tqdm[object]) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        bar.total = total or None
+        bar.update(done - bar.n)
+
+    return progress
+
+
+def _read_mask(path: str | None) -> Tensor | None:
+    """A picture as a mask ``[H, W]``: its brightness, whatever its alpha."""
+    return None if path is None else read_image(Path(path)).pixels[0, ..., :3].mean(dim=-1)
+
+
+def _fit(mask: Tensor | None, pixels: Tensor, name: str) -> Tensor | None:
+    return None if mask is None else fit_mask(name, mask, pixels)
+
+
+def _check_target(job: _Job, target: Path) -> None:
+    if target.exists() and not job.overwrite:
+        raise ValueError(f"{target} exists; --overwrite replaces it")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="histogram-match",
-        description="Give image files the histogram of a reference, channel by channel.",
-        epilog="An 8-bit file stays 8-bit, a 16-bit file 16-bit; alpha, colour profile and metadata are kept.",
+        description="Give image and video files the histogram of a reference, channel by channel.",
+        epilog=(
+            "An 8-bit file stays 8-bit, a 16-bit file 16-bit; alpha, colour profile and metadata are kept. A video keeps its "
+            "sound and the time of each frame. With --source-stats other than per_frame, all image files together are the "
+            "frames of one clip, in the order of their names."
+        ),
     )
     parser.add_argument("sources", metavar="SOURCE", nargs="*", help="a file, a folder or a pattern such as 'shots/*.png'")
-    parser.add_argument("--reference", metavar="REF", help="the file whose histogram is wanted")
+    parser.add_argument(
+        "--reference",
+        metavar="REF",
+        action="append",
+        default=[],
+        help="the file, image or video, whose histogram is wanted; several are given by repeating this, or as a pattern",
+    )
     parser.add_argument(
         "--output",
         metavar="OUT",
@@ -79,6 +256,31 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="where pytorch computes; auto takes the GPU if there is one; default: %(default)s",
     )
+    clip = parser.add_argument_group("video and image sequences")
+    clip.add_argument(
+        "--source-stats",
+        choices=SOURCE_STATS,
+        default=SOURCE_STATS[0],
+        help="what the change is computed from: each frame by itself, all frames pooled, one frame for all, or each frame but "
+        "slowly, with a new start at cuts; default: %(default)s",
+    )
+    clip.add_argument(
+        "--target-index", type=int, default=0, metavar="N", help="the frame for target_frame, counted from 0; default: 0"
+    )
+    clip.add_argument(
+        "--window", type=int, default=WINDOW, metavar="N", help="how slow smoothed is, in frames; default: %(default)s"
+    )
+    clip.add_argument(
+        "--reference-stats",
+        choices=REFERENCE_STATS,
+        default=REFERENCE_STATS[0],
+        help="of several references: the first for the first frame and so on, or all as one look; default: %(default)s",
+    )
+    region = parser.add_argument_group("regions")
+    region.add_argument(
+        "--image-mask", metavar="FILE", help="a picture, white where the files are measured and changed; gray blends"
+    )
+    region.add_argument("--reference-mask", metavar="FILE", help="a picture, white where the references are measured")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(
         "--demo",
@@ -102,7 +304,7 @@ def _device(name: str) -> torch.device:
     return accelerator or torch.device("cpu")
 
 
-def _demo(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
+def _demo(options: argparse.Namespace) -> tuple[list[_Pair], list[Path]]:
     """Write two photos, and return what to match to what."""
     if options.sources or options.reference:
         raise ValueError("argument --demo: expected neither SOURCE nor --reference with it")
@@ -114,40 +316,42 @@ def _demo(options: argparse.Namespace) -> tuple[list[tuple[Path, Path]], Path]:
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(data.chelsea()).save(source)
     Image.fromarray(data.coffee()).save(reference)
-    return [(source, result)], reference
+    return [(source, result)], [reference]
 
 
-def _pairs(options: argparse.Namespace) -> list[tuple[Path, Path]]:
-    """Name an output file for each source file."""
+def _paths(options: argparse.Namespace) -> tuple[list[_Pair], list[Path]]:
+    """Name an output file for each source file, and the files of references."""
     for name, value in (("SOURCE", options.sources), ("--reference", options.reference), ("--output", options.output)):
         if not value:
             raise ValueError(f"the following arguments are required: {name}")
     output = Path(options.output)
-    sources = list(_files(options.sources))
+    references = list(_files(options.reference, "--reference"))
+    sources = list(_files(options.sources, "SOURCE"))
     single = len(options.sources) == 1 and sources == [Path(options.sources[0])]
-    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+    if output.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not output.is_dir():
         if not single:
             raise ValueError(f"argument --output: expected a folder for more than one source file, got {output}")
-        return [(sources[0], output)]
+        return [(sources[0], output)], references
     pairs: dict[Path, Path] = {}
     for source in sources:
         target = output / source.name
         if target in pairs:
             raise ValueError(f"argument SOURCE: {pairs[target]} and {source} would both become {target}")
         pairs[target] = source
-    return [(source, target) for target, source in pairs.items()]
+    return [(source, target) for target, source in pairs.items()], references
 
 
-def _files(sources: Iterable[str]) -> Iterable[Path]:
+def _files(sources: Iterable[str], argument: str) -> Iterable[Path]:
     """Resolve files, folders and patterns into files."""
+    suffixes = SUFFIXES + VIDEO_SUFFIXES
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
+            found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)
         elif path.exists() or not glob.has_magic(source):
             found = [path]
         else:
             found = sorted(entry for entry in map(Path, glob.glob(source, recursive=True)) if entry.is_file())
         if not found:
-            raise ValueError(f"argument SOURCE: expected {', '.join(SUFFIXES)} files in {source}, found none")
+            raise ValueError(f"argument {argument}: expected {', '.join(suffixes)} files in {source}, found none")
         yield from found

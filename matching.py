@@ -9,8 +9,7 @@ from itertools import islice, zip_longest
 import torch
 from torch import Tensor
 
-from .clip_matching import WINDOW, ClipMatching, Frame, Look, MatchSettings, fit_mask
-from .frame_pool import FramePool
+from .clip_matching import WINDOW, Frame, Look, MatchSettings, fit_mask, match_clip
 
 
 def match_images(
@@ -99,16 +98,20 @@ def match_images(
 
     masks = [mask for mask in (image_mask, reference_mask) if mask is not None]
     wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (image, reference, *masks))
-    with FramePool(len(image) > 1 and device.type == "cpu" and not wants_gradient) as pool:
-        clip = ClipMatching(settings, device, pool)
-        surveyed, expected = 0, clip.survey_length(len(image), len(reference))
-        for surveyed, _ in enumerate(clip.survey(frames(), looks()), start=1):
-            if progress is not None:
-                progress(surveyed, len(image) + max(surveyed, expected))
-        for matched, _ in enumerate(clip.match(frames()), start=1):
-            if progress is not None:
-                progress(surveyed + matched, surveyed + len(image))
-    for note in clip.notes():
+    notes: list[str] = []
+    for _ in match_clip(
+        frames,
+        frames,
+        looks,
+        settings,
+        device,
+        parallel=len(image) > 1 and not wants_gradient,
+        lengths=(len(image), len(reference)),
+        note=notes.append,
+        progress=progress,
+    ):
+        pass
+    for note in notes:
         warnings.warn(note, RuntimeWarning, stacklevel=2)
     return result
 
