@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 
 from .frame_pool import FramePool
-from .histogram_matching import LEVELS, QuantileFunction, apply_transfer, cumulative_distribution, histogram
+from .histogram_matching import (
+    LEVELS,
+    QuantileFunction,
+    apply_transfer,
+    cumulative_distribution,
+    histogram,
+    is_in_range,
+)
 from .skimage_matching import Values, channel_values, match_frame, pool_values
 from .smoothing import FrameStatistics, TransferSmoothing, is_flat, watched_pixels
 
@@ -192,13 +199,13 @@ class _Plan:
     Attributes:
         frame: the frame.
         table: its transfer function, shape ``[C, LEVELS]``; None for a frame that stays as it is.
-        missing: how many of its values are not finite; None if nobody counted.
+        in_range: whether all its values are in [0, 1].
         statistics: for smoothing.
     """
 
     frame: Frame
     table: Tensor | None
-    missing: int | None = None
+    in_range: bool = False
     statistics: FrameStatistics | None = None
 
 
@@ -214,9 +221,9 @@ class ClipMatching:
     def __init__(self, settings: MatchSettings, device: torch.device, pool: FramePool) -> None:
         self._settings, self._device, self._pool = settings, device, pool
         self._pooled: _Reference | None = None
-        # The distribution that all frames share, and whether all their values are known to be finite.
+        # The distribution that all frames share, and whether all their values are known to be in [0, 1].
         self._source_cdf: Tensor | None = None
-        self._finite = False
+        self._in_range = False
         self._opening: Tensor | None = None
         # One entry for each frame or reference that has any, appended by several threads.
         self._missing: dict[str, list[int]] = {"image": [], "reference": []}
@@ -246,14 +253,13 @@ class ClipMatching:
         stats = self._settings.source_stats
         if stats == "uniform":
             total: Tensor | None = None
-            finite = True
-            for counts, missing in self._pool.map(self._count_frame, frames):
+            self._in_range = True
+            for counts, in_range in self._pool.map(self._count_frame, frames):
                 total = _add("image", total, counts)
-                finite = finite and missing == 0
+                self._in_range = self._in_range and in_range
                 yield
             if total is not None:
                 self._source_cdf = cumulative_distribution(total)
-                self._finite = finite
         elif stats == "target_frame":
             index = self._settings.target_index
             target = next(islice(frames, index, None), None)
@@ -334,15 +340,16 @@ class ClipMatching:
         """Count or collect the values of a reference; None if its mask is 0 throughout."""
         if look.mask is not None and not look.mask.any():
             return None
-        self._missing["reference"].append(_count_missing(look.pixels))
+        in_range = is_in_range(look.pixels)
+        self._missing["reference"].append(0 if in_range else _count_missing(look.pixels))
         if self._settings.method == "skimage":
             return [channel_values(channel, look.mask) for channel in look.pixels]
-        return _with_memory_of(self._device, _count, look.pixels, look.mask)
+        return _with_memory_of(self._device, _count, look.pixels, look.mask, in_range)
 
-    def _count_frame(self, frame: Frame) -> tuple[Tensor, int | None]:
-        """Count a frame, and say how many of its values are not finite; None where a mask hides that."""
-        counts = _with_memory_of(self._device, _count, frame.pixels, frame.mask)
-        return counts, frame.pixels.numel() - round(counts.sum().item()) if frame.mask is None else None
+    def _count_frame(self, frame: Frame) -> tuple[Tensor, bool]:
+        """Count a frame, and say whether all its values are in [0, 1]."""
+        in_range = is_in_range(frame.pixels)
+        return _with_memory_of(self._device, _count, frame.pixels, frame.mask, in_range), in_range
 
     def _plan(self, item: tuple[Frame, _Reference]) -> _Plan:
         """Find the transfer function of a frame: its own, or the clip's where the survey has measured that."""
@@ -350,26 +357,27 @@ class ClipMatching:
         if frame.mask is not None and not frame.mask.any():
             return _Plan(frame, None)
         if self._source_cdf is not None:
-            return _Plan(frame, reference.transfer_once(self._source_cdf), 0 if self._finite else None)
-        counts, missing = self._count_frame(frame)
+            in_range = self._in_range or is_in_range(frame.pixels)
+            return _Plan(frame, reference.transfer_once(self._source_cdf), in_range)
+        counts, in_range = self._count_frame(frame)
         cdf = cumulative_distribution(counts)
         table = reference.transfer(cdf)
         if table is None or self._settings.source_stats != "smoothed":
-            return _Plan(frame, table, missing)
-        return _Plan(frame, table, missing, FrameStatistics(table, cdf, watched_pixels(frame.pixels, frame.mask)))
+            return _Plan(frame, table, in_range)
+        return _Plan(frame, table, in_range, FrameStatistics(table, cdf, watched_pixels(frame.pixels, frame.mask)))
 
     def _smooth(self, plans: Iterable[_Plan]) -> Iterator[_Plan]:
         smoothing = TransferSmoothing(self._settings.window, self._opening)
         for plan in plans:
             table = plan.table if plan.statistics is None else smoothing.follow(plan.statistics)
-            yield _Plan(plan.frame, table, plan.missing)
+            yield _Plan(plan.frame, table, plan.in_range)
 
     def _apply(self, plan: _Plan) -> Frame:
         if plan.table is None:
             self._leave(plan.frame)
         else:
-            missing = _count_missing(plan.frame.pixels) if plan.missing is None else plan.missing
-            _with_memory_of(self._device, _apply, plan.frame, plan.table, self._settings.factor, missing)
+            missing = 0 if plan.in_range else _count_missing(plan.frame.pixels)
+            _with_memory_of(self._device, _apply, plan.frame, plan.table, self._settings.factor, plan.in_range, missing)
             self._missing["image"].append(missing)
         return plan.frame
 
@@ -409,7 +417,8 @@ def _add(name: str, total: Tensor | None, counts: Tensor) -> Tensor:
         return counts
     if total.shape != counts.shape:
         raise ValueError(f"{name}: expected {total.shape[0]} channels as in the first frame, got {counts.shape[0]}")
-    return total + counts.to(total.device)
+    counts = counts.to(total.device)
+    return total + counts if total.requires_grad or counts.requires_grad else total.add_(counts)
 
 
 def _checked(counted: Tensor | list[Values], name: str) -> _Measured:
@@ -421,26 +430,26 @@ def _checked(counted: Tensor | list[Values], name: str) -> _Measured:
     return _Measured(values=counted)
 
 
-def _count(device: torch.device, pixels: Tensor, mask: Tensor | None) -> Tensor:
+def _count(device: torch.device, pixels: Tensor, mask: Tensor | None, in_range: bool) -> Tensor:
     """The histogram of ``pixels`` ``[C, H, W]`` at 16-bit levels, float64."""
     pixels = pixels.to(device)
-    counts = histogram(pixels, LEVELS, None if mask is None else mask.to(pixels)[None])
+    counts = histogram(pixels, LEVELS, None if mask is None else mask.to(pixels)[None], in_range=in_range)
     # Where a device has no float64, sums over a clip are exact all the same.
     return counts if counts.dtype == torch.float64 else counts.cpu().double()
 
 
 def _count_missing(pixels: Tensor) -> int:
     """How many values are NaN or infinite."""
-    return 0 if pixels.detach().sum().isfinite() else int((~pixels.isfinite()).sum())
+    return int((~pixels.isfinite()).sum())
 
 
-def _apply(device: torch.device, frame: Frame, table: Tensor, factor: float, missing: int) -> None:
+def _apply(device: torch.device, frame: Frame, table: Tensor, factor: float, in_range: bool, missing: int) -> None:
     """Send ``frame`` through ``table`` on ``device``, blend and write to its ``out``."""
     pixels = frame.pixels.to(device, torch.promote_types(frame.pixels.dtype, torch.float32))
     table = table.to(device)
     wants_gradient = torch.is_grad_enabled() and (pixels.requires_grad or table.requires_grad)
     in_place = not wants_gradient and frame.out.device == pixels.device and frame.out.dtype == pixels.dtype
-    matched = apply_transfer(pixels, table, out=frame.out if in_place else None)
+    matched = apply_transfer(pixels, table, out=frame.out if in_place else None, in_range=in_range)
     _blend(frame, matched, factor, missing)
 
 
@@ -449,11 +458,15 @@ def _blend(frame: Frame, matched: Tensor, factor: float, missing: int) -> None:
     if factor < 1 or frame.mask is not None:
         pixels = frame.pixels.to(matched.device, matched.dtype)
         clean = pixels.nan_to_num(nan=0, posinf=1, neginf=0) if missing else pixels
+        # Without a gradient to keep, the frame is blended where it is.
+        in_place = None if matched.requires_grad or pixels.requires_grad else matched
         if frame.mask is None:
             matched = matched.mul_(factor).add_(clean, alpha=1 - factor).clamp_(0, 1)
         else:
-            weight = frame.mask.to(matched.device, matched.dtype) * factor
-            matched = torch.where(weight > 0, torch.lerp(clean, matched, weight).clamp_(0, 1), pixels)
+            weight = (frame.mask.to(matched.device, matched.dtype) * factor).expand_as(matched)
+            in_place = None if weight.requires_grad else in_place
+            blended = torch.lerp(clean, matched, weight, out=in_place).clamp_(0, 1)
+            matched = torch.where(weight > 0, blended, pixels, out=in_place)
     if matched is not frame.out:
         frame.out.copy_(matched)
 

@@ -13,6 +13,7 @@ and applying is one table look-up.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ _CHANNELS = 4
 _COUNTING_THREADS = 4
 
 
-def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None) -> Tensor:
+def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None, *, in_range: bool | None = None) -> Tensor:
     """Count the pixels of each channel in soft bins.
 
     Bin ``k`` is centred at ``k / (bins - 1)``. A pixel between two centres is split between them in proportion to its
@@ -44,6 +45,7 @@ def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None) -> 
         bins: number of bins, 2 to 65536.
         weights: floating point, not negative, of a shape that broadcasts to the image's: a mask ``[..., 1, H, W]``, say. A
             pixel counts as its weight; by default each counts as 1.
+        in_range: what :func:`is_in_range` says of the image, for a caller who has asked; saves asking.
 
     Returns:
         Counts of shape ``[..., C, bins]``, float64 (float32 on devices without float64). If gradients are enabled and
@@ -67,8 +69,8 @@ def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None) -> 
             for first in range(0, frame.shape[0], _CHANNELS):
                 part = slice(first, first + _CHANNELS)
                 weight = None if weight_frames is None else weight_frames[index, part]
-                rows.append(_soften(_count_levels(frame[part], weight), bins))
-        counts = torch.cat(rows)
+                rows.append(_soften(_count_levels(frame[part], weight, in_range), bins))
+        counts = torch.cat(rows) if len(rows) > 1 else rows[0]
     return counts.reshape(*image.shape[:-2], bins)
 
 
@@ -179,7 +181,17 @@ class QuantileFunction:
         return torch.lerp(lower, upper.to(part.dtype), part) / (bins - 1)
 
 
-def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None) -> Tensor:
+def is_in_range(image: Tensor) -> bool:
+    """Whether all values of ``image`` ``[..., C, H, W]`` are in [0, 1], with no NaN among them."""
+    frames = _pixel_rows(image.detach())
+    for frame in frames:
+        lowest, highest = torch.aminmax(frame.t() if _interleaved(frame) else frame)
+        if not (lowest >= 0 and highest <= 1):
+            return False
+    return True
+
+
+def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None, in_range: bool | None = None) -> Tensor:
     """Send each pixel through the transfer function of its channel, linearly between the table's entries.
 
     Args:
@@ -188,6 +200,7 @@ def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None) -
             dimensions broadcast to those of ``image`` without height and width.
         out: where to write the result, of the image's shape and device, its last two dimensions joinable without a copy;
             only where no gradient is wanted. New memory by default.
+        in_range: what :func:`is_in_range` says of the image, for a caller who has asked; saves asking.
 
     Returns:
         The image's shape, dtype, device and memory order. Values outside [0, 1] go where the nearest end goes; NaN
@@ -226,7 +239,7 @@ def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None) -
     for frame, frame_table, matched_frame in zip(frames, tables, matched, strict=True):
         levels = _sharpen(frame_table).to(_working_dtype(frame))
         for part in zip(frame.split(_CHANNELS), levels.split(_CHANNELS), matched_frame.split(_CHANNELS), strict=True):
-            _look_up_levels(*part)
+            _look_up_levels(*part, in_range)
     return matched.reshape(image.shape) if out is None else out
 
 
@@ -396,81 +409,106 @@ def _locate(pixels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
     return cell.long(), position - cell, finite
 
 
-def _count_levels(frame: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Count each channel of ``frame`` ``[C, N]`` at its 16-bit levels: pixels in int64, or ``weights`` ``[C, N]`` in floats."""
+def _count_levels(frame: Tensor, weights: Tensor | None, in_range: bool | None) -> Tensor:
+    """Count each channel of ``frame`` ``[C, N]`` at its 16-bit levels: pixels in integers, or ``weights`` ``[C, N]``."""
     channels = frame.shape[0]
-    # scatter_add runs each row on one thread, so each thread gets a row of counts and a share of the pixels.
+    # scatter_add runs each row on one thread, so each thread gets a row of counts and a share of the pixels. With one thread,
+    # index_add is as fast, and its indices are half the size.
     rows = min(torch.get_num_threads(), _COUNTING_THREADS) if frame.device.type == "cpu" else 1
+    index_dtype = torch.int32 if rows == 1 and frame.device.type == "cpu" else torch.int64
     # Adding to int32 is faster than to int64, and 2^30 pixels cannot overflow it.
     adding = torch.int32 if weights is None else _precise_dtype(frame.device)
-    counting = torch.int64 if weights is None else adding
-    counts = torch.zeros(channels * LEVELS, dtype=counting, device=frame.device)
+    stretches = []
     one = torch.ones((), dtype=adding, device=frame.device)
     for first in range(0, frame.shape[1], 1 << 30):
         stretch = slice(first, first + (1 << 30))
         shares = torch.zeros(rows, channels * LEVELS, dtype=adding, device=frame.device)
-        for span, level, finite in _level_blocks(frame[:, stretch], torch.int64):
-            added = one if weights is None else _flat(weights[:, stretch][:, span], frame).to(adding)
+        added_blocks = repeat(one) if weights is None else _blocks(weights[:, stretch], _interleaved(frame))
+        for (_, level, finite), added in zip(_level_blocks(frame[:, stretch], index_dtype, in_range), added_blocks, strict=False):
+            if weights is not None:
+                added = added.reshape(-1).to(adding)
             if finite is not None:
                 level = level[finite]
                 added = added if weights is None else added[finite]
             added = added.expand_as(level)
+            if index_dtype == torch.int32:
+                shares[0].index_add_(0, level, added)
+                continue
             even = level.numel() // rows * rows
             shares.scatter_add_(1, level[:even].view(rows, -1), added[:even].view(rows, -1))
             shares[:1].scatter_add_(1, level[even:].view(1, -1), added[even:].view(1, -1))
-        for share in shares:
-            counts += share
+        for share in shares[1:]:
+            shares[0] += share
+        stretches.append(shares[0])
+    # The sum of int32 is an int64.
+    counts = stretches[0] if len(stretches) == 1 else torch.stack(stretches).sum(0)
     return counts.view(channels, LEVELS)
 
 
-def _look_up_levels(frame: Tensor, levels: Tensor, out: Tensor) -> None:
+def _look_up_levels(frame: Tensor, levels: Tensor, out: Tensor, in_range: bool | None) -> None:
     """Write the entry of ``levels`` ``[C, LEVELS]`` at each pixel of ``frame`` ``[C, N]`` to ``out``."""
     entries = levels.flatten()
     entry = torch.empty(0, dtype=levels.dtype, device=frame.device)
-    for span, level, finite in _level_blocks(frame, torch.int32):
-        pixels, target = frame[:, span], out[:, span]
-        in_order = target.t() if _interleaved(frame) else target
-        if finite is None and in_order.is_contiguous() and out.dtype == entries.dtype:
-            torch.index_select(entries, 0, level, out=in_order.view(-1))
+    targets = _blocks(out, _interleaved(frame))
+    for (pixels, level, finite), target in zip(_level_blocks(frame, torch.int32, in_range), targets, strict=True):
+        if finite is None and target.is_contiguous() and target.dtype == entries.dtype:
+            torch.index_select(entries, 0, level, out=target.view(-1))
             continue
-        matched = _in_memory_order(torch.index_select(entries, 0, level, out=entry.resize_(level.shape)), pixels)
+        matched = torch.index_select(entries, 0, level, out=entry.resize_(level.shape))
         if finite is not None:
-            matched = torch.where(_in_memory_order(finite, pixels), matched, _nearest_end(pixels))
-        target.copy_(matched)
+            matched = torch.where(finite, matched, _nearest_end(pixels))
+        target.copy_(matched.view(target.shape))
 
 
-def _level_blocks(frame: Tensor, index_dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-    """Walk over ``frame`` ``[C, N]`` in blocks.
+def _level_blocks(
+    frame: Tensor, index_dtype: torch.dtype, in_range: bool | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Walk over ``frame`` ``[C, N]`` in the blocks of :func:`_blocks`.
 
     Yields:
-        The block's slice; the 16-bit level of each of its values plus ``LEVELS`` for each channel before it, flat, in
-        memory order and valid until the next block; and which of those values are finite, None if all are.
+        The block's pixels, flat; the 16-bit level of each plus ``LEVELS`` for each channel before it, valid until the next
+        block; and which of them are finite, None if all are.
     """
     channels = frame.shape[0]
-    offset = torch.arange(0, channels * LEVELS, LEVELS, dtype=torch.float32, device=frame.device)[:, None] + 0.5
-    lowest, highest = torch.aminmax(frame.t() if _interleaved(frame) else frame)
-    plain = bool(lowest >= 0) and bool(highest <= 1)
-    offsets = scaled = torch.empty(0, device=frame.device)
+    interleaved = _interleaved(frame)
+    in_range = is_in_range(frame[None, :, :, None]) if in_range is None else in_range
+    shift = torch.arange(0, channels * LEVELS, LEVELS, dtype=torch.float32, device=frame.device) + 0.5
+    offsets = torch.empty(0, device=frame.device)
+    scaled = torch.empty(0, device=frame.device)
     level = torch.empty(0, dtype=index_dtype, device=frame.device)
-    for span in _spans(frame):
-        pixels = frame[:, span]
-        if offsets.shape != pixels.shape:
-            # In the pixels' own memory order, so that the additions below run over plain contiguous memory.
-            if _interleaved(frame) and offsets.numel():
-                offsets, scaled, level = (buffer[:, : pixels.shape[1]] for buffer in (offsets, scaled, level))
-            else:
-                offsets = _in_memory_order(torch.empty(pixels.numel(), device=frame.device), pixels).copy_(offset)
-                scaled = torch.empty_like(offsets)
-                level = torch.empty_like(offsets, dtype=index_dtype)
+    done = 0
+    for block in _blocks(frame, interleaved):
+        pixels = block.reshape(-1)
+        if not interleaved:
+            offsets = shift[done // frame.shape[1]].expand(1)
+        elif offsets.shape != pixels.shape:
+            offsets = offsets[: pixels.numel()] if offsets.numel() else shift.repeat(block.shape[0])
+        if scaled.shape != pixels.shape:
+            scaled, level = scaled.resize_(pixels.shape), level.resize_(pixels.shape)
         finite = None
-        if not plain:
+        values = pixels
+        if not in_range:
             mask = torch.isfinite(pixels)
-            pixels = torch.where(mask, pixels, 0).clamp_(0, 1)
-            if not mask.all():
-                finite = _flat(mask, frame)
+            finite = None if mask.all() else mask
+            values = torch.where(mask, pixels, 0).clamp_(0, 1)
         # One pass scales and rounds and moves each channel to levels of its own.
-        torch.add(offsets, pixels, alpha=LEVELS - 1, out=scaled)
-        yield span, _flat(level.copy_(scaled), frame), finite
+        torch.add(offsets, values, alpha=LEVELS - 1, out=scaled)
+        yield pixels, level.copy_(scaled), finite
+        done += pixels.numel()
+
+
+def _blocks(rows: Tensor, interleaved: bool) -> Iterator[Tensor]:
+    """Cut ``rows`` ``[C, N]`` into blocks, on the CPU small enough for its caches, in the order of memory.
+
+    Yields:
+        Interleaved: pixel after pixel, shape ``[n, C]``. Else channel after channel, shape ``[n]``.
+    """
+    step = _CPU_BLOCK if rows.device.type == "cpu" else _GPU_BLOCK
+    if interleaved:
+        yield from rows.t().split(step)
+    else:
+        for row in rows:
+            yield from row.split(step * rows.shape[0])
 
 
 def _soften(level_counts: Tensor, bins: int) -> Tensor:
@@ -563,16 +601,6 @@ class _Search:
 
 def _interleaved(pixels: Tensor) -> bool:
     return pixels.shape[0] > 1 and pixels.stride(0) < pixels.stride(1)
-
-
-def _flat(block: Tensor, frame: Tensor) -> Tensor:
-    """``block`` ``[C, n]`` as one dimension, in the order in which ``frame`` lies in memory."""
-    return (block.t() if _interleaved(frame) else block).flatten()
-
-
-def _in_memory_order(flat: Tensor, pixels: Tensor) -> Tensor:
-    """``flat`` in the shape of ``pixels`` ``[C, n]``, in the order in which ``pixels`` lies in memory."""
-    return flat.view(pixels.shape[1], pixels.shape[0]).t() if _interleaved(pixels) else flat.view(pixels.shape)
 
 
 def _spans(frame: Tensor) -> Iterator[slice]:

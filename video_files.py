@@ -95,12 +95,9 @@ class VideoRewriter:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".", dir=self._target.parent))
             self._unfinished = Path(folder) / self._target.name
             with _errors(self._source):
+                first = _first_frame(self._source)
                 self._input: Any = stack.enter_context(av.open(str(self._source)))
                 self._video = _video_stream(self._source, self._input)
-                first = next(self._input.decode(self._video), None)
-                if first is None:
-                    raise ValueError(f"{self._source.name}: expected a video with frames, got one without")
-                self._input.seek(0)
             with _errors(self._target):
                 self._output: Any = stack.enter_context(av.open(str(self._unfinished), "w"))
                 self._output.metadata.update(self._input.metadata)
@@ -185,6 +182,14 @@ class VideoRewriter:
         if frame.pts is None:
             raise ValueError(f"{self._source.name}: expected a time stamp with each frame, got a frame without")
         return int(frame.pts)
+
+
+def _first_frame(path: Path) -> av.VideoFrame:
+    with av.open(str(path)) as container:
+        first = next(container.decode(_video_stream(path, container)), None)
+    if first is None:
+        raise ValueError(f"{path.name}: expected a video with frames, got one without")
+    return first
 
 
 def _video_stream(path: Path, container: Any) -> Any:

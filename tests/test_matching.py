@@ -90,9 +90,9 @@ def test_references_pair_by_index_and_the_last_repeats(method: str, references: 
 def test_each_reference_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     widths = []
 
-    def count(image: Tensor, bins: int, weights: None) -> Tensor:
+    def count(image: Tensor, *arguments: Any, **options: Any) -> Tensor:
         widths.append(image.shape[-1])
-        return histogram(image, bins, weights)
+        return histogram(image, *arguments, **options)
 
     monkeypatch.setattr(clip_matching, "histogram", count)
     match_images(torch.rand(5, 4, 6, 3), torch.rand(2, 4, 9, 3))
@@ -250,7 +250,7 @@ def test_a_frame_too_large_for_the_device_is_matched_on_the_cpu(monkeypatch: pyt
 
 
 def test_other_errors_of_the_device_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> Tensor:
+    def fail(*_: object, **__: object) -> Tensor:
         raise RuntimeError("an error of the driver")
 
     monkeypatch.setattr(clip_matching, "histogram", fail)
