@@ -62,7 +62,7 @@ class FramePool:
         waiting: deque[Future[_Result]] = deque()
         for item in items:
             waiting.append(self._executor.submit(self._call, function, item))
-            if len(waiting) > self._threads:
+            if len(waiting) >= self._threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

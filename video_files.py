@@ -19,7 +19,8 @@ from torch import Tensor
 
 # The encoder for what a decoder of this name reads, with settings at which the loss is hard to see.
 _ENCODERS = {
-    "h264": ("libx264", {"crf": "16"}),
+    # Looking 20 frames ahead instead of 40 takes half the memory.
+    "h264": ("libx264", {"crf": "16", "x264-params": "rc-lookahead=20"}),
     "hevc": ("libx265", {"crf": "18", "x265-params": "log-level=error"}),
     "vp8": ("libvpx-vp9", {"crf": "20", "b:v": "0"}),
     "vp9": ("libvpx-vp9", {"crf": "20", "b:v": "0"}),
@@ -136,7 +137,7 @@ class VideoRewriter:
         """Write the next frame: floating point, shape ``[H, W, 3]``, values in [0, 1]."""
         stamp, time_base = self._waiting.popleft()
         deep = self._encoder.format.components[0].bits > 8
-        values = (pixels * (65535 if deep else 255)).round().numpy().astype(np.uint16 if deep else np.uint8)
+        values = (pixels * (65535 if deep else 255)).round_().numpy().astype(np.uint16 if deep else np.uint8)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), format="rgb48le" if deep else "rgb24")
         frame = frame.reformat(
             format=self._encoder.format.name,
@@ -212,7 +213,7 @@ def _pixels(frame: av.VideoFrame) -> Tensor:
         interpolation=_ACCURATE,
     )
     values = np.rot90(rgb.to_ndarray(), frame.rotation // 90)
-    return torch.from_numpy(values.astype(np.float32)) / (65535 if deep else 255)
+    return torch.from_numpy(values.astype(np.float32)).div_(65535 if deep else 255)
 
 
 def _matrix(described: Any) -> Colorspace:
