@@ -424,7 +424,9 @@ def _count_levels(frame: Tensor, weights: Tensor | None, in_range: bool | None) 
         stretch = slice(first, first + (1 << 30))
         shares = torch.zeros(rows, channels * LEVELS, dtype=adding, device=frame.device)
         added_blocks = repeat(one) if weights is None else _blocks(weights[:, stretch], _interleaved(frame))
-        for (_, level, finite), added in zip(_level_blocks(frame[:, stretch], index_dtype, in_range), added_blocks, strict=False):
+        for (_, level, finite), added in zip(
+            _level_blocks(frame[:, stretch], index_dtype, in_range), added_blocks, strict=False
+        ):
             if weights is not None:
                 added = added.reshape(-1).to(adding)
             if finite is not None:

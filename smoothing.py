@@ -66,7 +66,7 @@ class TransferSmoothing:
             return frame.table if before is None else before
         samples = frame.samples.clone()
         if self._table is None or self._cdf is None or self._samples is None or self._is_cut(self._cdf, frame.cdf):
-            self._table, self._movement = frame.table, None
+            self._table = frame.table
         else:
             ahead = (samples - self._samples).nanmedian(dim=1).values.abs().nan_to_num(nan=0).max().item()
             weight = max(self._weight, 1 - _LAG / ahead) if ahead > 0 else self._weight
