@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         device = _device(options.device)
         pairs, references = _demo(options) if options.demo else _paths(options)
         image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
+        if any(path.suffix.lower() in VIDEO_SUFFIXES for path in [*references, *(source for source, _ in pairs)]):
+            _check_pyav()
         job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite)
         next(_looks(job))
     except (OSError, ValueError) as error:
@@ -181,6 +183,13 @@ def _match_video(job: _Job, source: Path, target: Path) -> int:
             bar.write(f"{source}: {error}", file=sys.stderr)
             return 1
     return 0
+
+
+def _check_pyav() -> None:
+    try:
+        from . import video_files  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f'videos need PyAV: pip install "comfyui-histogram-match[video]" ({error})') from error
 
 
 def _looks(job: _Job) -> Iterator[Look]:

@@ -51,7 +51,8 @@ def read_image(path: Path) -> ImageFile:
         ValueError: it holds something else: several pages, other colours or another number format.
     """
     try:
-        opened = pyvips.Image.new_from_file(str(path), fail_on="error")
+        # libvips remembers files by name; revalidate reads a file that has changed since.
+        opened = pyvips.Image.new_from_file(str(path), fail_on="error", revalidate=True)
         if opened.get_typeof("n-pages") and opened.get("n-pages") > 1:
             raise ValueError(f"expected one picture, got {opened.get('n-pages')} pages or frames")
         if opened.format not in _HIGHEST or opened.interpretation not in _COLOUR_SPACES or opened.bands > 4:

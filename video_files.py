@@ -212,8 +212,13 @@ def _pixels(frame: av.VideoFrame) -> Tensor:
         dst_color_range=_FULL,
         interpolation=_ACCURATE,
     )
-    values = np.rot90(rgb.to_ndarray(), frame.rotation // 90)
+    values = np.rot90(rgb.to_ndarray(), _rotation(frame) // 90)
     return torch.from_numpy(values.astype(np.float32)).div_(65535 if deep else 255)
+
+
+def _rotation(frame: av.VideoFrame) -> int:
+    """How far the picture is to be turned counterclockwise to stand upright, in degrees."""
+    return frame.rotation
 
 
 def _matrix(described: Any) -> Colorspace:

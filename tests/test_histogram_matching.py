@@ -12,7 +12,7 @@ from comfyui_histogram_match import (
     histogram,
     transfer_function,
 )
-from comfyui_histogram_match.histogram_matching import LEVELS
+from comfyui_histogram_match.histogram_matching import LEVELS, QuantileFunction, is_in_range
 from photos import COLOUR_PAIRS, continuous_photo, photo
 from skimage.exposure import match_histograms
 from torch import Tensor
@@ -127,6 +127,95 @@ class TestHistogram:
     def test_gradcheck(self) -> None:
         image = torch.rand(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
         assert gradcheck(lambda image: histogram(image, 9), image)
+
+    @pytest.mark.parametrize("bins", [7, 256, LEVELS])
+    @pytest.mark.parametrize("wants_gradient", [False, True])
+    @pytest.mark.parametrize("layout", ["planar", "interleaved"])
+    def test_whole_weights_are_repeated_pixels(self, bins: int, wants_gradient: bool, layout: str) -> None:
+        image = torch.rand(2, 3, 9, 11)
+        if layout == "interleaved":
+            image = image.contiguous(memory_format=torch.channels_last)
+        weights = torch.randint(0, 4, (2, 1, 9, 11))
+        counts = histogram(image.requires_grad_(wants_gradient), bins, weights.float()).detach()
+        for picture, weight, rows in zip(image.detach(), weights, counts, strict=True):
+            repeated = picture.flatten(1).repeat_interleave(weight.flatten(), dim=1)[:, None]
+            expected = histogram(repeated.requires_grad_(wants_gradient), bins).detach()
+            torch.testing.assert_close(rows, expected, rtol=0, atol=1e-9)
+
+    @pytest.mark.parametrize("wants_gradient", [False, True])
+    def test_fractional_weights_of_each_channel(self, wants_gradient: bool) -> None:
+        image = (torch.rand(3, 16, 12) * (LEVELS - 1)).round() / (LEVELS - 1)
+        weights = torch.rand(3, 16, 12)
+        counts = histogram(image.requires_grad_(wants_gradient), 32, weights).detach()
+        positions = image.detach().double().flatten(1) * 31
+        kernel = (1 - (positions[..., None] - torch.arange(32)).abs()).clamp(min=0)
+        torch.testing.assert_close(counts, (kernel * weights.flatten(1)[..., None]).sum(1), rtol=0, atol=1e-4)
+
+    @pytest.mark.parametrize("threads", [1, 2, 3])
+    def test_a_mask_counts_a_region_exactly(self, threads: int) -> None:
+        image = torch.rand(1, 3, 301, 401)
+        mask = torch.zeros(1, 1, 301, 401)
+        mask[..., 50:250, 100:333] = 1
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(threads)
+            counts = histogram(image, LEVELS, mask)
+        finally:
+            torch.set_num_threads(before)
+        assert torch.equal(counts, histogram(image[..., 50:250, 100:333], LEVELS))
+
+    @pytest.mark.parametrize("wants_gradient", [False, True])
+    def test_values_that_are_not_finite_do_not_count_whatever_their_weight(self, wants_gradient: bool) -> None:
+        image = torch.tensor([[[float("nan"), 1.0, float("inf"), 0.0]]], requires_grad=wants_gradient)
+        counts = histogram(image, 5, torch.tensor([[[2.0, 3.0, 4.0, 0.5]]]))
+        assert counts.tolist() == [[0.5, 0, 0, 0, 3]]
+
+    def test_gradcheck_with_weights(self) -> None:
+        image = torch.rand(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+        weights = torch.rand(2, 1, 5, 4, dtype=torch.float64, requires_grad=True)
+        assert gradcheck(lambda image, weights: histogram(image, 9, weights), (image, weights))
+        assert gradcheck(lambda weights: histogram(image.detach(), 9, weights), weights)
+
+    def test_no_gradient_reaches_the_weight_of_a_value_that_does_not_count(self) -> None:
+        image = torch.tensor([[[float("nan"), 0.5, float("inf")]]], dtype=torch.float64)
+        weights = torch.ones(1, 1, 3, dtype=torch.float64, requires_grad=True)
+        histogram(image, 5, weights).sum().backward()
+        assert weights.grad is not None
+        assert weights.grad.tolist() == [[[0, 1, 0]]]
+
+    @pytest.mark.parametrize(
+        ("weights", "error", "message"),
+        [
+            ([1.0], TypeError, "weights: expected a torch.Tensor, got list"),
+            (torch.ones(1, 2, 2).bool(), TypeError, "weights: expected a floating-point tensor, got torch.bool"),
+            (torch.ones(1, 2, 3), ValueError, r"weights: expected a shape that broadcasts to image's \[1, 2, 2\].*\[1, 2, 3\]"),
+            (torch.tensor([-1.0]), ValueError, "weights: expected finite numbers from 0 up, got -1.0 to -1.0"),
+            (torch.tensor([float("nan")]), ValueError, "weights: expected finite numbers from 0 up, got nan"),
+            (torch.tensor([float("inf")]), ValueError, "weights: expected finite numbers from 0 up, got inf"),
+        ],
+    )
+    def test_exception_of_weights(self, weights: object, error: type[Exception], message: str) -> None:
+        with pytest.raises(error, match=message):
+            histogram(torch.zeros(1, 2, 2), 8, weights)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("channels", [1, 3, 5])
+    @pytest.mark.parametrize("size", [(1, 1), (300, 700)])
+    def test_memory_order_makes_no_difference(self, channels: int, size: tuple[int, int]) -> None:
+        image = torch.rand(1, channels, *size)
+        counts = histogram(image, LEVELS)
+        assert torch.equal(histogram(image.contiguous(memory_format=torch.channels_last), LEVELS), counts)
+        assert torch.equal(histogram(torch.stack([image, image], dim=-1)[..., 0], LEVELS), counts)
+        assert torch.equal(
+            histogram(torch.cat([image, image], dim=1).movedim(1, -1).contiguous().movedim(-1, 1), LEVELS)[:, :channels], counts
+        )
+
+    def test_is_in_range(self) -> None:
+        image = torch.rand(2, 3, 4, 5)
+        image[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
+        assert is_in_range(image)
+        for value in (-1e-6, 1.001, float("nan"), float("inf")):
+            image[1, 2, 3, 4] = value
+            assert not is_in_range(image)
 
     def test_second_derivative_is_refused(self) -> None:
         image = torch.rand(1, 3, 3, dtype=torch.float64, requires_grad=True)
@@ -247,6 +336,33 @@ class TestTransferFunction:
             lambda source, reference: transfer_function(cumulative_distribution(source), cumulative_distribution(reference)),
             counts,
         )
+
+
+class TestQuantileFunction:
+    @pytest.mark.parametrize("bins", [256, LEVELS])
+    def test_serves_many_sources_like_transfer_function(self, bins: int) -> None:
+        reference = cumulative_distribution(histogram(torch.rand(3, 40, 50).square(), bins))
+        quantiles = QuantileFunction(reference)
+        # Of few levels and of many: both ways of looking quantiles up.
+        for source in (torch.rand(3, 90, 90), (torch.rand(3, 90, 90) * 9).round() / 9, torch.rand(3, 400, 400)):
+            cdf = cumulative_distribution(histogram(source, bins))
+            assert torch.equal(quantiles(cdf), transfer_function(cdf, reference))
+            wanted = np.stack(
+                [
+                    np.interp(row, known[rises], np.flatnonzero(rises)) / (bins - 1)
+                    for row, known, rises in zip(
+                        cdf.numpy(), reference.numpy(), np.diff(reference.numpy(), prepend=0) > 0, strict=True
+                    )
+                ]
+            )
+            np.testing.assert_allclose(quantiles(cdf).numpy(), wanted, rtol=0, atol=1e-9)
+
+    def test_one_channel_serves_three_and_a_batch(self) -> None:
+        reference = cumulative_distribution(histogram(torch.rand(1, 9, 9)))
+        cdf = cumulative_distribution(histogram(torch.rand(2, 3, 9, 9)))
+        quantiles = QuantileFunction(reference)
+        assert quantiles.device.type == "cpu"
+        assert torch.equal(quantiles(cdf), torch.stack([quantiles(part) for part in cdf]))
 
 
 class TestApplyTransfer:
@@ -387,6 +503,27 @@ class TestHistogramMatching:
         assert gradcheck(HistogramMatching(bins), (image, reference))
         gradients = torch.autograd.grad(HistogramMatching(bins)(image, reference).square().sum(), (image, reference))
         assert all(bool((gradient != 0).any()) for gradient in gradients)
+
+    @pytest.mark.parametrize("bins", [8, 256])
+    def test_gradcheck_with_weights(self, bins: int) -> None:
+        torch.manual_seed(1)
+        image = torch.rand(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+        reference = torch.rand(1, 3, 6, 3, dtype=torch.float64, requires_grad=True)
+        image_weights = torch.rand(2, 1, 5, 4, dtype=torch.float64, requires_grad=True)
+        reference_weights = torch.rand(1, 1, 6, 3, dtype=torch.float64, requires_grad=True)
+        inputs = (image, reference, image_weights, reference_weights)
+        assert gradcheck(HistogramMatching(bins), inputs)
+        gradients = torch.autograd.grad(HistogramMatching(bins)(*inputs).square().sum(), inputs)
+        assert all(bool((gradient != 0).any()) for gradient in gradients)
+
+    @pytest.mark.parametrize("wants_gradient", [False, True])
+    def test_weights_of_0_leave_a_region_out(self, wants_gradient: bool) -> None:
+        image, reference = torch.rand(1, 3, 20, 20), torch.rand(1, 3, 20, 20).square()
+        weights = torch.zeros(1, 1, 20, 20)
+        weights[..., 5:, 3:] = 1
+        matched = HistogramMatching()(image.requires_grad_(wants_gradient), reference, weights, weights).detach()
+        expected = HistogramMatching()(image.detach()[..., 5:, 3:].requires_grad_(wants_gradient), reference[..., 5:, 3:])
+        torch.testing.assert_close(matched[..., 5:, 3:], expected.detach(), rtol=0, atol=1e-6)
 
     def test_gradient_descent_on_the_reference_reaches_the_image(self) -> None:
         image = torch.rand(1, 3, 24, 24)

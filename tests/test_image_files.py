@@ -140,3 +140,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
         write_image(tmp_path / "source.png", image.pixels, image)
     assert [path.name for path in tmp_path.iterdir()] == ["source.png"]
     assert (tmp_path / "source.png").read_bytes() == before
+
+
+def test_a_file_that_has_changed_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    for level in (10, 200):
+        Image.new("L", (4, 4), level).save(path)
+        assert read_image(path).pixels.unique().item() == pytest.approx(level / 255)
