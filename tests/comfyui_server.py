@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 import torch
+import websocket
 from torch import Tensor
 
 ROOT = Path(__file__).parents[1]
@@ -57,10 +58,13 @@ class ComfyUI:
     Attributes:
         folder: its base directory.
         log: the file that holds what it printed.
+        pid: the number of its process.
+        client: the name under which this client is told of progress.
     """
 
-    def __init__(self, port: int, folder: Path, log: Path) -> None:
-        self.folder, self.log = folder, log
+    def __init__(self, port: int, folder: Path, log: Path, pid: int) -> None:
+        self.folder, self.log, self.pid, self.client = folder, log, pid, str(uuid.uuid4())
+        self._port = port
         self._address = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
 
@@ -77,9 +81,13 @@ class ComfyUI:
 
     def queue(self, prompt: dict[str, Any]) -> str:
         """Queue ``prompt`` and return its id."""
-        answer = self.post("/prompt", {"prompt": prompt})
+        answer = self.post("/prompt", {"prompt": prompt, "client_id": self.client})
         assert "prompt_id" in answer, answer
         return str(answer["prompt_id"])
+
+    def listen(self) -> websocket.WebSocket:
+        """A connection over which messages about this client's prompts arrive."""
+        return websocket.create_connection(f"ws://127.0.0.1:{self._port}/ws?clientId={self.client}", timeout=60)
 
     def wait(self, prompt_id: str, seconds: float = 120) -> dict[str, Any]:
         """What the history says of a prompt once it has ended."""
@@ -92,10 +100,15 @@ class ComfyUI:
         raise TimeoutError(f"prompt {prompt_id} still runs after {seconds} s\n{self.log.read_text()[-3000:]}")
 
     def match(self, image: Tensor, reference: Tensor, class_type: str = "ImageHistogramMatch", **inputs: Any) -> Tensor:
-        """Send two tensors through the node and return what comes out."""
+        """Send two tensors, and masks among the inputs, through the node and return what comes out."""
         paths = [self.folder / f"{uuid.uuid4()}.pt" for _ in range(3)]
         torch.save(image, paths[0])
         torch.save(reference, paths[1])
+        for name in ("image_mask", "reference_mask"):
+            if name in inputs:
+                path = self.folder / f"{uuid.uuid4()}.pt"
+                torch.save(inputs[name], path)
+                inputs[name] = path
         ended = self.wait(self.queue(match_prompt(paths, class_type, **inputs)))
         if ended["status"]["status_str"] != "success":
             (error,) = [data for kind, data in ended["status"]["messages"] if kind == "execution_error"]
@@ -105,9 +118,14 @@ class ComfyUI:
 
 
 def match_prompt(paths: list[Path], class_type: str = "ImageHistogramMatch", **inputs: Any) -> dict[str, Any]:
-    """The node between two files of torch.save and a third, in ComfyUI's API format."""
+    """The node between two files of torch.save and a third, in ComfyUI's API format; masks are files as well."""
     settings = {"method": "pytorch", "factor": 1.0, "device": "auto", **inputs}
-    return {
+    masks = {}
+    for name in ("image_mask", "reference_mask"):
+        if name in settings:
+            masks[name] = {"class_type": "ProbeLoadMask", "inputs": {"path": str(settings[name])}}
+            settings[name] = [name, 0]
+    return masks | {
         "1": {"class_type": "ProbeLoad", "inputs": {"path": str(paths[0])}},
         "2": {"class_type": "ProbeLoad", "inputs": {"path": str(paths[1])}},
         "3": {

@@ -23,6 +23,12 @@ class ProbeLoad:
         return (torch.load(path),)
 
 
+class ProbeLoadMask(ProbeLoad):
+    """A MASK from a file of torch.save, of any shape."""
+
+    RETURN_TYPES = ("MASK",)
+
+
 class ProbeSave:
     """An IMAGE into a file of torch.save."""
 
@@ -40,4 +46,4 @@ class ProbeSave:
         return {}
 
 
-NODE_CLASS_MAPPINGS = {"ProbeLoad": ProbeLoad, "ProbeSave": ProbeSave}
+NODE_CLASS_MAPPINGS = {"ProbeLoad": ProbeLoad, "ProbeLoadMask": ProbeLoadMask, "ProbeSave": ProbeSave}
