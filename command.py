@@ -189,7 +189,8 @@ def _check_pyav() -> None:
     try:
         from . import video_files  # noqa: F401
     except ImportError as error:
-        raise ValueError(f'videos need PyAV: pip install "comfyui-histogram-match[video]" ({error})') from error
+        extra = "comfyui-histogram-match[video]"
+        raise ValueError(f'videos need PyAV: pip install "{extra}" ({error})') from error
 
 
 def _looks(job: _Job) -> Iterator[Look]:

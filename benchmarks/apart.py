@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from comfyui_server import find_comfyui, find_python  # noqa: E402
+from comfyui_location import find_comfyui, find_python  # noqa: E402
 
 _start = partial(asyncio.create_subprocess_exec, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
 

@@ -11,6 +11,8 @@ from skimage import data
 from skimage.transform import resize
 from torch import Tensor
 
+_PHOTOS = {"astronaut": data.astronaut, "chelsea": data.chelsea, "coffee": data.coffee, "rocket": data.rocket}
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -29,7 +31,7 @@ class Clip:
 
 def photo(name: str, height: int, width: int) -> Tensor:
     """A photo, cut to the proportions and scaled, shape ``[height, width, 3]``."""
-    pixels = getattr(data, name)()[..., :3]
+    pixels = _PHOTOS[name]()
     scale = min(pixels.shape[0] / height, pixels.shape[1] / width)
     rows, columns = (int(side * scale) for side in (height, width))
     top, left = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2

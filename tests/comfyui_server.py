@@ -1,8 +1,7 @@
-"""Find a real ComfyUI and talk to it over HTTP."""
+"""Talk to a real ComfyUI over HTTP."""
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 import uuid
@@ -12,30 +11,8 @@ from typing import Any
 import requests
 import torch
 import websocket
+from comfyui_location import ROOT
 from torch import Tensor
-
-ROOT = Path(__file__).parents[1]
-
-
-def find_comfyui() -> Path | None:
-    """The folder named in the environment, else the one above this checkout, else the default of comfy-cli."""
-    named = os.environ.get("COMFYUI_PATH")
-    if named:
-        return Path(named)
-    candidates = [ROOT.parents[1]] if ROOT.parent.name == "custom_nodes" else []
-    candidates.append(Path.home() / "comfy" / "ComfyUI")
-    return next((candidate for candidate in candidates if (candidate / "main.py").is_file()), None)
-
-
-def find_python(comfyui: Path) -> Path | None:
-    """The interpreter named in the environment, else the one of the virtual environment in that folder."""
-    named = os.environ.get("COMFYUI_PYTHON")
-    if named:
-        return Path(named)
-    scripts = ["bin/python", "Scripts/python.exe"]
-    candidates = [comfyui / venv / script for venv in (".venv", "venv") for script in scripts]
-    candidates.append(comfyui.parent / "python_embeded" / "python.exe")
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def make_base_directory(folder: Path) -> None:
@@ -87,7 +64,9 @@ class ComfyUI:
 
     def listen(self) -> websocket.WebSocket:
         """A connection over which messages about this client's prompts arrive."""
-        return websocket.create_connection(f"ws://127.0.0.1:{self._port}/ws?clientId={self.client}", timeout=60)
+        connection = websocket.WebSocket()
+        connection.connect(f"ws://127.0.0.1:{self._port}/ws?clientId={self.client}", timeout=60)
+        return connection
 
     def wait(self, prompt_id: str, seconds: float = 120) -> dict[str, Any]:
         """What the history says of a prompt once it has ended."""

@@ -209,13 +209,13 @@ class TestLength:
     def test_the_pooled_count_of_40_million_equal_pixels_is_exact(self, monkeypatch: pytest.MonkeyPatch) -> None:
         totals = []
 
-        def record(counts: Tensor) -> Tensor:
+        def keep(counts: Tensor) -> Tensor:
             totals.append(counts)
             return counts
 
-        monkeypatch.setattr(clip_matching, "cumulative_distribution", record)
+        monkeypatch.setattr(clip_matching, "cumulative_distribution", keep)
         # As on devices that have no float64.
-        monkeypatch.setattr(histogram_matching, "_precise_dtype", lambda _: torch.float32)
+        monkeypatch.setattr(histogram_matching, "_precise_dtype", lambda device: torch.float32)
         frame = Frame(torch.full((1, 1000, 1000), 0.25), None, None, torch.empty(1, 1000, 1000))
         with FramePool(True) as pool:
             clip = ClipMatching(MatchSettings(source_stats="uniform"), torch.device("cpu"), pool)
@@ -332,7 +332,7 @@ class TestLength:
         ),
         ({"image_mask": np.ones((1, 40, 60))}, TypeError, "image_mask: expected a torch.Tensor, got ndarray"),
         ({"image_mask": torch.ones(1, 40, 60).bool()}, TypeError, "image_mask: expected floating-point .*got torch.bool"),
-        ({"image_mask": torch.ones(40, 60)}, ValueError, r"image_mask: expected shape \[1 or 6, H, W\].*got \[40, 60\]"),
+        ({"image_mask": torch.ones(40, 60)}, ValueError, r"image_mask: .*\[1 or 6, H, W\].*got \[40, 60\]"),
         ({"image_mask": torch.ones(2, 40, 60)}, ValueError, r"image_mask: .*got \[2, 40, 60\]"),
         ({"image_mask": torch.ones(1, 0, 60)}, ValueError, r"image_mask: .*got \[1, 0, 60\]"),
         ({"image_mask": torch.full((1, 40, 60), NAN)}, ValueError, "image_mask: expected values from 0 to 1, got NaN"),

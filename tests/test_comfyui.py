@@ -15,7 +15,8 @@ import torch
 from clips import crossing
 from comfyui_histogram_match import match_images
 from comfyui_histogram_match.clip_matching import SOURCE_STATS
-from comfyui_server import ROOT, ComfyUI, find_comfyui, find_python, free_port, make_base_directory, match_prompt
+from comfyui_location import ROOT, find_comfyui, find_python
+from comfyui_server import ComfyUI, free_port, make_base_directory, match_prompt
 from photos import continuous_photo, photo, photo_8bit
 from PIL import Image
 from skimage.exposure import match_histograms
