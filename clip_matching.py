@@ -271,12 +271,15 @@ class ClipMatching:
             self._source_cdf = cumulative_distribution(counts)
             yield
         elif stats == "smoothed":
+            told = len(self._missing["reference"])
             for item in self._with_reference(frames):
                 plan = self._plan(item)
                 yield
                 if plan.statistics is not None and not is_flat(plan.statistics.cdf):
                     self._opening = plan.table
                     break
+            # The references of these frames are measured again when the frames are matched.
+            del self._missing["reference"][told:]
 
     def match(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Match the clip.

@@ -71,6 +71,14 @@ class TestSourceStats:
         assert torch.equal(matched[4, 5, 5], torch.zeros(3))
 
     @pytest.mark.parametrize("mode", SOURCE_STATS)
+    @pytest.mark.parametrize("stats", ["paired", "pooled"])
+    def test_nan_in_a_reference_is_reported_once(self, mode: str, stats: str) -> None:
+        look = torch.cat([LOOK, LOOK])
+        look[0, 5, 5] = NAN
+        with pytest.warns(RuntimeWarning, match="reference: left out 3 NaN or infinite values"):
+            match_images(CLIP, look, source_stats=mode, reference_stats=stats)
+
+    @pytest.mark.parametrize("mode", SOURCE_STATS)
     def test_gradients_reach_image_reference_and_mask(self, mode: str) -> None:
         clip, look, mask = (tensor.clone().requires_grad_() for tensor in (CLIP[:3], LOOK, torch.rand(3, 40, 60)))
         matched = match_images(clip, look, source_stats=mode, image_mask=mask)
