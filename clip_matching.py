@@ -364,6 +364,7 @@ class ClipMatching:
             return _Plan(frame, reference.transfer_once(self._source_cdf), in_range)
         counts, in_range = self._count_frame(frame)
         cdf = cumulative_distribution(counts)
+        del counts
         table = reference.transfer(cdf)
         if table is None or self._settings.source_stats != "smoothed":
             return _Plan(frame, table, in_range)
@@ -406,12 +407,13 @@ def fit_mask(name: str, mask: Tensor, pixels: Tensor) -> Tensor:
     Raises:
         ValueError: it holds NaN.
     """
-    if mask.isnan().any():
-        raise ValueError(f"{name}: expected values from 0 to 1, got NaN")
     mask = mask.to(torch.promote_types(mask.dtype, torch.float32))
+    lowest, highest = torch.aminmax(mask.detach())
+    if lowest.isnan():
+        raise ValueError(f"{name}: expected values from 0 to 1, got NaN")
     if mask.shape != pixels.shape[-2:]:
         mask = torch.nn.functional.interpolate(mask[None, None], size=pixels.shape[-2:], mode="bilinear")[0, 0]
-    return mask.clamp(0, 1)
+    return mask if lowest >= 0 and highest <= 1 else mask.clamp(0, 1)
 
 
 def _add(name: str, total: Tensor | None, counts: Tensor) -> Tensor:
@@ -466,7 +468,7 @@ def _blend(frame: Frame, matched: Tensor, factor: float, missing: int) -> None:
         if frame.mask is None:
             matched = matched.mul_(factor).add_(clean, alpha=1 - factor).clamp_(0, 1)
         else:
-            weight = (frame.mask.to(matched.device, matched.dtype) * factor).expand_as(matched)
+            weight = frame.mask.to(matched.device, matched.dtype) * factor
             in_place = None if weight.requires_grad else in_place
             blended = torch.lerp(clean, matched, weight, out=in_place).clamp_(0, 1)
             matched = torch.where(weight > 0, blended, pixels, out=in_place)

@@ -24,7 +24,7 @@ LEVELS = 65536
 """Levels of the evaluation without gradients. 65535 = 255 * 257, so 8-bit values are levels too, without rounding."""
 
 # Pixels that are worked on at a time: few enough for the caches of a CPU, many enough to keep a GPU busy.
-_CPU_BLOCK = 1 << 17
+_CPU_BLOCK = 1 << 16
 _GPU_BLOCK = 1 << 22
 # Channels that share one table of 16-bit levels. A float32 has the bits to number the levels of this many.
 _CHANNELS = 4
