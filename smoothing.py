@@ -69,6 +69,7 @@ class TransferSmoothing:
             self._table = frame.table
         else:
             ahead = (samples - self._samples).nanmedian(dim=1).values.abs().nan_to_num(nan=0).max().item()
+            # With a weight of 1 - _LAG / ahead, the average is left behind by _LAG.
             weight = max(self._weight, 1 - _LAG / ahead) if ahead > 0 else self._weight
             self._table = torch.lerp(self._table, frame.table, weight)
             # Where a mask moves, pixels begin to be watched.

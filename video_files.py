@@ -187,7 +187,7 @@ class VideoRewriter:
 
 def _first_frame(path: Path) -> av.VideoFrame:
     with av.open(str(path)) as container:
-        first = next(container.decode(_video_stream(path, container)), None)
+        first: av.VideoFrame | None = next(container.decode(_video_stream(path, container)), None)
     if first is None:
         raise ValueError(f"{path.name}: expected a video with frames, got one without")
     return first
