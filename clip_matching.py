@@ -1,4 +1,4 @@
-"""Match the frames of a clip one after the other, whatever they come from."""
+"""Match the frames of a clip one after the other, whatever they come from: the one door for batches and for files."""
 
 from __future__ import annotations
 

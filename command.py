@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -68,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if any(path.suffix.lower() in VIDEO_SUFFIXES for path in [*references, *(source for source, _ in pairs)]):
             _check_pyav()
         job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite)
-        next(_looks(job))
+        if next(_looks(job), None) is None:
+            raise ValueError("argument --reference: expected a picture or a video with frames")
     except (OSError, ValueError) as error:
         parser.error(str(error))
     images = [pair for pair in pairs if pair[0].suffix.lower() not in VIDEO_SUFFIXES]
@@ -100,12 +102,12 @@ def _match_pictures(job: _Job, pairs: list[_Pair]) -> int:
         return 0
     failed = 0
     looks = _looks(job)
-    look = None
+    look: list[Look] = []
     with tqdm(pairs, unit="file", disable=None if len(pairs) > 1 else True) as bar:
         for pair in bar:
             try:
-                look = next(looks, look)
-                _match_sequence(job, [pair], iter([look]) if look else looks)
+                look = list(islice(looks, 1)) or look
+                _match_sequence(job, [pair], iter(look))
             except (OSError, ValueError) as error:
                 failed += 1
                 bar.write(f"{pair[0]}: {error}", file=sys.stderr)

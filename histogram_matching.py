@@ -505,7 +505,7 @@ def _blocks(rows: Tensor, interleaved: bool) -> Iterator[Tensor]:
     Yields:
         Interleaved: pixel after pixel, shape ``[n, C]``. Else channel after channel, shape ``[n]``.
     """
-    step = _CPU_BLOCK if rows.device.type == "cpu" else _GPU_BLOCK
+    step = _block_size(rows.device)
     if interleaved:
         yield from rows.t().split(step)
     else:
@@ -607,9 +607,13 @@ def _interleaved(pixels: Tensor) -> bool:
 
 def _spans(frame: Tensor) -> Iterator[slice]:
     """Cut ``frame`` ``[C, N]`` into blocks, on the CPU small enough for its caches."""
-    step = _CPU_BLOCK if frame.device.type == "cpu" else _GPU_BLOCK
+    step = _block_size(frame.device)
     for first in range(0, frame.shape[1], step):
         yield slice(first, min(first + step, frame.shape[1]))
+
+
+def _block_size(device: torch.device) -> int:
+    return _CPU_BLOCK if device.type == "cpu" else _GPU_BLOCK
 
 
 def _precise_dtype(device: torch.device) -> torch.dtype:

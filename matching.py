@@ -1,4 +1,4 @@
-"""Match batches of frames: the one function behind the ComfyUI node and the command."""
+"""Match batches of frames: the function behind the ComfyUI node."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.codec import find_best_pix_fmt_of_list
 from av.video.reformatter import Colorspace, Interpolation
 from torch import Tensor
 
@@ -39,6 +40,7 @@ _MATRICES = {
     7: Colorspace.SMPTE240M,
     9: Colorspace.BT2020,
 }
+_UNSPECIFIED = 2
 _LIMITED, _FULL = 1, 2  # ranges of values
 # Without these, the scaler is faster and a level too dark.
 _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
@@ -159,23 +161,23 @@ class VideoRewriter:
     def _open_encoder(self, frame: av.VideoFrame) -> Any:
         source = self._video.codec_context
         name, options = _ENCODERS.get(source.name, _ENCODERS["h264"])
-        if name not in av.codecs_available or av.Codec(name, "w").name not in self._output.supported_codecs:
+        if name not in self._output.supported_codecs:
             name, options = _ENCODERS[_OTHERWISE.get(self._target.suffix.lower(), "h264")]
         stream = self._output.add_stream(name, options=options)
         stream.metadata.update(self._video.metadata)
         encoder = stream.codec_context
         encoder.height, encoder.width = _pixels(frame).shape[:2]
-        known = {known.name for known in av.Codec(name, "w").video_formats or ()}
-        wanted = frame.format.name.replace("yuvj", "yuv")
-        deep = frame.format.components[0].bits > 8
-        encoder.pix_fmt = wanted if wanted in known else "yuv420p10le" if deep else "yuv420p"
+        # The formats named yuvj are those named yuv in full range, which is set below.
+        known = [known.name for known in encoder.codec.video_formats or () if not known.name.startswith("yuvj")]
+        nearest: Any = find_best_pix_fmt_of_list(known, frame.format.name.replace("yuvj", "yuv"))[0]
+        encoder.pix_fmt = nearest.name
         stream.time_base = encoder.time_base = self._video.time_base
         if self._video.average_rate:
             encoder.framerate = self._video.average_rate
         if source.sample_aspect_ratio:
             encoder.sample_aspect_ratio = source.sample_aspect_ratio
         encoder.color_primaries, encoder.color_trc = source.color_primaries, source.color_trc
-        encoder.colorspace = source.colorspace
+        encoder.colorspace = _UNSPECIFIED if frame.format.is_rgb and not encoder.format.is_rgb else source.colorspace
         encoder.color_range = _FULL if frame.format.name.startswith("yuvj") else source.color_range
         return encoder
 

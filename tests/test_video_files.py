@@ -153,6 +153,28 @@ def test_a_rotated_video_comes_out_upright(tmp_path: Path, monkeypatch: pytest.M
     assert contents(target)["size"] == (96, 72)
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "codec", "pix_fmt"),
+    [
+        ({"codec": "libx264rgb", "pix_fmt": "rgb24"}, ".mp4", "h264", "yuv444p"),
+        ({"codec": "ffv1", "pix_fmt": "gbrp10le", "options": {}}, ".mkv", "ffv1", "gbrp10le"),
+        ({"pix_fmt": "yuv422p"}, ".webm", "vp9", "yuv422p"),
+        ({"codec": "mpeg4", "pix_fmt": "yuv420p", "options": {"qscale": "1"}}, ".mp4", "h264", "yuv420p"),
+    ],
+)
+def test_what_a_container_or_an_encoder_cannot_hold_becomes_the_nearest(
+    tmp_path: Path, source: dict[str, Any], target: str, codec: str, pix_fmt: str
+) -> None:
+    clip = pan_zoom(3, 72, 96).frames
+    write_video(tmp_path / "source.mkv", clip, sound=False, **source)
+    with VideoRewriter(tmp_path / "source.mkv", tmp_path / f"target{target}") as video:
+        for pixels in video.frames():
+            video.write(pixels)
+    found = contents(tmp_path / f"target{target}")
+    assert (found["codec"].removeprefix("lib"), found["format"]) == (codec, pix_fmt)
+    assert float((frames_of(tmp_path / f"target{target}") - clip).mean((0, 1, 2)).abs().max()) <= 1.2 / 255
+
+
 def test_count_frames(folder: Path) -> None:
     assert count_frames(folder / "clip.mp4") == 12
 
