@@ -61,7 +61,7 @@ def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None, *, 
     _check_bins(bins)
     frames = _pixel_rows(image)
     weight_frames = None if weights is None else _weight_rows(image, weights)
-    if _wants_gradient(image) or (weights is not None and _wants_gradient(weights)):
+    if wants_gradient(image) or (weights is not None and wants_gradient(weights)):
         counts: Tensor = _SoftHistogram.apply(frames, weight_frames, bins)
     else:
         rows = []
@@ -129,6 +129,29 @@ def transfer_function(source_cdf: Tensor, reference_cdf: Tensor) -> Tensor:
     return QuantileFunction(reference_cdf)(source_cdf)
 
 
+def nearest_transfer_function(source_counts: Tensor, reference_counts: Tensor) -> Tensor:
+    """Map each of 256 levels of the source to the level whose cumulative distribution in the reference is nearest.
+
+    This is conventional histogram matching as textbooks have it, and as Algorithm 1 of the supplement to Otsuka et al. 2025,
+    "Rethinking image histogram matching for image classification", writes it down: of several levels equally near, the
+    darkest. It has no gradient.
+
+    Args:
+        source_counts: histogram at 65536 levels, shape ``[C, 65536]``, as :func:`histogram` gives it.
+        reference_counts: likewise, shape ``[C or 1, 65536]``.
+
+    Returns:
+        A table of shape ``[C, 65536]``: the same value, a multiple of 1/255, for all levels that round to one of 256.
+    """
+    nearest_8bit = (torch.arange(LEVELS, device=source_counts.device) + 128) // 257
+    source_cdf, reference_cdf = (
+        cumulative_distribution(counts.detach().new_zeros(counts.shape[0], 256).index_add_(1, nearest_8bit, counts.detach()))
+        for counts in (source_counts, reference_counts)
+    )
+    table = (reference_cdf[:, None, :] - source_cdf[:, :, None]).abs().argmin(dim=-1)
+    return table[:, nearest_8bit].to(source_cdf.dtype) / 255
+
+
 class QuantileFunction:
     """The inverse of a cumulative distribution, for one reference that serves many images.
 
@@ -149,6 +172,11 @@ class QuantileFunction:
         self._search = _Search(fixed)
 
     @property
+    def cdf(self) -> Tensor:
+        """The distribution."""
+        return self._cdf
+
+    @property
     def device(self) -> torch.device:
         """Where the distribution is."""
         return self._cdf.device
@@ -159,7 +187,7 @@ class QuantileFunction:
         Returns:
             Values in [0, 1] of the shape of ``quantile``, to whose dimensions those of the distribution broadcast.
         """
-        if _wants_gradient(quantile, self._cdf):
+        if wants_gradient(quantile, self._cdf):
             return self._evaluate(quantile)
         # 8-bit content has 256 quantiles, not 65536: each is looked for once.
         run = torch.nn.functional.pad(quantile.diff() != 0, (1, 0)).cumsum(-1)
@@ -227,7 +255,7 @@ def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None, i
             f"width, got {list(table.shape)}"
         ) from None
     frames = _pixel_rows(image)
-    if _wants_gradient(image, table):
+    if wants_gradient(image, table):
         if out is not None:
             raise ValueError("out: expected None where a gradient is wanted, got a tensor")
         interpolated: Tensor = _Interpolation.apply(frames, tables)
@@ -366,7 +394,7 @@ class _Interpolation(torch.autograd.Function):
 
 def _spread(frame: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
     """Add each pixel's weight, 1 by default, to the two bins around it, for pixels ``[C, N]``."""
-    precise = _precise_dtype(frame.device)
+    precise = precise_dtype(frame.device)
     whole = torch.zeros(frame.shape[0], bins, dtype=precise, device=frame.device)
     upper = torch.zeros_like(whole)
     for span in _spans(frame):
@@ -417,7 +445,7 @@ def _count_levels(frame: Tensor, weights: Tensor | None, in_range: bool | None) 
     rows = min(torch.get_num_threads(), _COUNTING_THREADS) if frame.device.type == "cpu" else 1
     index_dtype = torch.int32 if rows == 1 and frame.device.type == "cpu" else torch.int64
     # Adding to int32 is faster than to int64, and 2^30 pixels cannot overflow it.
-    adding = torch.int32 if weights is None else _precise_dtype(frame.device)
+    adding = torch.int32 if weights is None else precise_dtype(frame.device)
     stretches = []
     one = torch.ones((), dtype=adding, device=frame.device)
     for first in range(0, frame.shape[1], 1 << 30):
@@ -515,7 +543,7 @@ def _blocks(rows: Tensor, interleaved: bool) -> Iterator[Tensor]:
 
 def _soften(level_counts: Tensor, bins: int) -> Tensor:
     """Spread the counts of all 16-bit levels over soft bins, channel by channel."""
-    counts = level_counts.to(_precise_dtype(level_counts.device))
+    counts = level_counts.to(precise_dtype(level_counts.device))
     if bins == LEVELS:
         return counts
     position = torch.arange(LEVELS, device=counts.device) * (bins - 1)
@@ -531,7 +559,7 @@ def _sharpen(table: Tensor) -> Tensor:
     """Evaluate a table at 16-bit levels: ``[C, bins]`` to ``[C, LEVELS]``."""
     if table.shape[-1] == LEVELS:
         return table
-    table = table.to(_precise_dtype(table.device))
+    table = table.to(precise_dtype(table.device))
     return torch.nn.functional.interpolate(table[None], size=LEVELS, mode="linear", align_corners=True)[0]
 
 
@@ -616,7 +644,8 @@ def _block_size(device: torch.device) -> int:
     return _CPU_BLOCK if device.type == "cpu" else _GPU_BLOCK
 
 
-def _precise_dtype(device: torch.device) -> torch.dtype:
+def precise_dtype(device: torch.device) -> torch.dtype:
+    """float64, float32 on devices without it."""
     # Apple's MPS, DirectML and many of Intel's GPUs have no float64.
     return torch.float64 if device.type in ("cpu", "cuda", "meta") else torch.float32
 
@@ -625,7 +654,8 @@ def _working_dtype(pixels: Tensor) -> torch.dtype:
     return torch.promote_types(pixels.dtype, torch.float32)
 
 
-def _wants_gradient(*tensors: Tensor) -> bool:
+def wants_gradient(*tensors: Tensor) -> bool:
+    """Whether gradients are enabled and a tensor requires one."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
