@@ -5,29 +5,22 @@ from __future__ import annotations
 import math
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from .color_space import COLOR_SPACES, ColorSpace
 from .frame_pool import FramePool
-from .histogram_matching import (
-    LEVELS,
-    QuantileFunction,
-    apply_transfer,
-    cumulative_distribution,
-    histogram,
-    is_in_range,
-)
-from .skimage_matching import Values, channel_values, match_frame, pool_values
+from .histogram_matching import LEVELS, cumulative_distribution, histogram, is_in_range
+from .methods import METHODS, ROTATIONS, MethodOptions
 from .smoothing import FrameStatistics, TransferSmoothing, is_flat, watched_pixels
+from .steps import Picture, Step, TargetStep, match_picture, stage
 
-METHODS = ("pytorch", "skimage")
-"""Names of the methods, the default first."""
 SOURCE_STATS = ("per_frame", "uniform", "target_frame", "smoothed")
 """Whose histogram the transfer function starts from, the default first."""
 REFERENCE_STATS = ("paired", "pooled")
@@ -49,21 +42,29 @@ class MatchSettings:
         target_index: the frame that decides for all with ``target_frame``.
         window: in frames, for ``smoothed``.
         reference_stats: one of :data:`REFERENCE_STATS`.
+        color_space: one of :data:`COLOR_SPACES`.
+        rotations: of the method sliced, 2 or more.
+        target: makes a transfer function of the cumulative distribution ``[C, LEVELS]`` of a source, in place of method and
+            reference. In color spaces other than RGB, only the lightness is matched then.
 
     Raises:
         TypeError: a number is not one.
-        ValueError: a value is none of the above.
+        ValueError: a value is none of the above, or the method has no such ``source_stats``.
     """
 
-    method: str = METHODS[0]
+    method: str = next(iter(METHODS))
     factor: float = 1.0
     source_stats: str = SOURCE_STATS[0]
     target_index: int = 0
     window: int = WINDOW
     reference_stats: str = REFERENCE_STATS[0]
+    color_space: str = COLOR_SPACES[0]
+    rotations: int = ROTATIONS
+    target: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        _check_name("method", self.method, METHODS)
+        _check_name("method", self.method, tuple(METHODS))
+        _check_name("color_space", self.color_space, COLOR_SPACES)
         _check_name("source_stats", self.source_stats, SOURCE_STATS)
         _check_name("reference_stats", self.reference_stats, REFERENCE_STATS)
         if isinstance(self.factor, bool) or not isinstance(self.factor, (int, float)):
@@ -72,8 +73,24 @@ class MatchSettings:
             raise ValueError(f"factor: expected a number from 0 to 1, got {self.factor}")
         _check_count("target_index", self.target_index, 0)
         _check_count("window", self.window, 1)
-        if self.method == "skimage" and self.source_stats != "per_frame":
-            raise ValueError(f"source_stats: expected per_frame with the method skimage, got {self.source_stats}")
+        _check_count("rotations", self.rotations, 2)
+        reason = METHODS[self.method].per_frame_only
+        if self.target is None and reason and self.source_stats != "per_frame":
+            raise ValueError(
+                f"source_stats: expected per_frame with the method {self.method}, since {reason}, got {self.source_stats}"
+            )
+
+    def space(self) -> ColorSpace:
+        """Where channels are matched."""
+        if self.target is not None:
+            return ColorSpace(self.color_space, lightness_only=True)
+        return METHODS[self.method].color_space(self.color_space)
+
+    def steps(self) -> tuple[Step, ...]:
+        """What is done to each frame."""
+        if self.target is not None:
+            return (TargetStep(target=self.target),)
+        return METHODS[self.method].steps(MethodOptions(span=self.space().span, rotations=self.rotations))
 
 
 @dataclass(frozen=True)
@@ -82,13 +99,15 @@ class Look:
 
     Attributes:
         pixels: floating point, shape ``[C', H, W]``, values in [0, 1]; C' is the frames' or 1.
-        mask: how much each pixel counts, 0 to 1, shape ``[H, W]``; None for all of them.
+        mask: how much each pixel counts, not negative, shape ``[H, W]``; None for all of them.
         name: what to call it in an error.
+        counts: its histogram ``[C', LEVELS]``, where the pixels are only a sample of it.
     """
 
     pixels: Tensor
     mask: Tensor | None
     name: str
+    counts: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -119,30 +138,33 @@ def match_clip(
     lengths: tuple[int, int] | None,
     note: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
+    gradient: bool = False,
 ) -> Iterator[Frame]:
     """Match a clip, and yield each frame with the result in its ``out``.
 
     Args:
-        first_pass: begins to read the clip, for where something has to be known before the first frame is matched.
+        first_pass: begins to read the clip, for where something has to be known before the first frame is matched; some
+            methods do so several times.
         frames: begins to read the clip.
         looks: begins to read the references; only for where they are pooled, and then they serve instead of those of the
             frames.
         settings: how to match.
-        device: where the method pytorch computes. A frame for which it has too little memory is matched on the CPU, with a
+        device: where to compute. A frame for which it has too little memory is matched on the CPU, with a
             ``RuntimeWarning``.
         parallel: whether to work on several frames at a time where that is of use.
         lengths: how many frames and references there are, if that is known.
         note: called at the end with what the user should be told.
         progress: called after each step with the number of steps done and the number of all, 0 if that is not known.
+        gradient: whether the results are to have one.
 
     Raises:
         ValueError: the clip has no frame ``target_index``, or nothing to measure there; a channel of a reference has no finite
             value that counts; or the channels of frames and references do not fit.
     """
     with FramePool(parallel and device.type == "cpu") as pool:
-        clip = ClipMatching(settings, device, pool)
+        clip = ClipMatching(settings, device, pool, gradient=gradient)
         surveyed, expected = 0, clip.survey_length(*lengths) if lengths else 0
-        for surveyed, _ in enumerate(clip.survey(first_pass(), looks()), start=1):
+        for surveyed, _ in enumerate(clip.survey(first_pass, looks), start=1):
             if progress is not None:
                 progress(surveyed, lengths[0] + max(surveyed, expected) if lengths else 0)
         for matched, frame in enumerate(clip.match(frames()), start=1):
@@ -153,43 +175,32 @@ def match_clip(
         note(text)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A reference, measured: by the method pytorch as ``quantiles``, by skimage as ``values``, channel by channel.
-
-    Neither is there where its mask is 0 throughout.
-    """
-
-    quantiles: QuantileFunction | None = None
-    values: list[Values] | None = None
-
-
 class _Reference:
-    """A reference that is measured once, by the first thread that needs it."""
+    """What each step has prepared of a reference: measured once, by the first thread that needs it."""
 
-    def __init__(self, measure: Callable[[], _Measured]) -> None:
-        self._measure = measure
-        self._measured: _Measured | None = None
-        self._table: Tensor | None = None
+    def __init__(self, prepare: Callable[[], list[Any] | None]) -> None:
+        self._prepare = prepare
+        self._done = False
+        self._prepared: list[Any] | None = None
+        self._transfers: list[Any] = []
         self._lock = threading.Lock()
 
     @property
-    def measured(self) -> _Measured:
+    def prepared(self) -> list[Any] | None:
+        """One for each step; None where the reference's mask is 0 throughout."""
         with self._lock:
-            if self._measured is None:
-                self._measured = self._measure()
-            return self._measured
+            if not self._done:
+                self._prepared, self._done = self._prepare(), True
+            return self._prepared
 
-    def transfer(self, cdf: Tensor) -> Tensor | None:
-        """The transfer function from a distribution ``[C, LEVELS]``; None where nothing of the reference counts."""
-        quantiles = self.measured.quantiles
-        return None if quantiles is None else quantiles(cdf.to(quantiles.device))
-
-    def transfer_once(self, cdf: Tensor) -> Tensor | None:
-        """The same, computed once, for a distribution that is the same each time."""
-        if self._table is None:
-            self._table = self.transfer(cdf)
-        return self._table
+    def transfers(self, steps: Sequence[Step], sources: Sequence[Any]) -> list[Any]:
+        """The transfers from sources that are the same each time, computed once."""
+        prepared = self.prepared
+        with self._lock:
+            if prepared is not None:
+                for index in range(len(self._transfers), len(sources)):
+                    self._transfers.append(steps[index].solve(sources[index], prepared[index]))
+            return self._transfers[: len(sources)]
 
 
 @dataclass(frozen=True)
@@ -198,14 +209,14 @@ class _Plan:
 
     Attributes:
         frame: the frame.
-        table: its transfer function, shape ``[C, LEVELS]``; None for a frame that stays as it is.
-        in_range: whether all its values are in [0, 1].
+        reference: its reference.
+        transfers: of all steps; None for a frame that stays as it is.
         statistics: for smoothing.
     """
 
     frame: Frame
-    table: Tensor | None
-    in_range: bool = False
+    reference: _Reference
+    transfers: tuple[Any, ...] | None
     statistics: FrameStatistics | None = None
 
 
@@ -214,32 +225,39 @@ class ClipMatching:
 
     Args:
         settings: how to match.
-        device: where the method pytorch computes.
+        device: where to compute.
         pool: what works on the frames.
+        gradient: whether the results are to have one.
     """
 
-    def __init__(self, settings: MatchSettings, device: torch.device, pool: FramePool) -> None:
-        self._settings, self._device, self._pool = settings, device, pool
+    def __init__(self, settings: MatchSettings, device: torch.device, pool: FramePool, *, gradient: bool = False) -> None:
+        self._settings, self._device, self._pool, self._gradient = settings, device, pool, gradient
+        self._space, self._steps = settings.space(), settings.steps()
+        # Channels that are matched for themselves, as they are: values are left out one by one, and a gray reference is one.
+        self._apart = self._space.is_rgb and len(self._steps) == 1 and self._steps[0].channels_apart
+        self._needs_reference = any(step.needs_reference for step in self._steps)
         self._pooled: _Reference | None = None
-        # The distribution that all frames share, and whether all their values are known to be in [0, 1].
-        self._source_cdf: Tensor | None = None
+        # What has been measured for the clip, for one step after the other, and whether all values are known to be in [0, 1].
+        self._sources: list[Any] = []
         self._in_range = False
-        self._opening: Tensor | None = None
+        self._opening: tuple[Any, ...] | None = None
         # One entry for each frame or reference that has any, appended by several threads.
         self._missing: dict[str, list[int]] = {"image": [], "reference": []}
         self._untouched: list[None] = []
 
     def survey_length(self, frames: int, looks: int) -> int:
         """How many steps :meth:`survey` takes with so many frames and references; more if the clip begins with flat frames."""
-        steps = {"per_frame": 0, "uniform": frames, "target_frame": 1, "smoothed": 1}[self._settings.source_stats]
+        passes = sum(step.needs_source for step in self._steps)
+        steps = {"per_frame": 0, "uniform": frames * passes, "target_frame": 1, "smoothed": 1}[self._settings.source_stats]
         return steps + (looks if self._settings.reference_stats == "pooled" else 0)
 
-    def survey(self, frames: Iterable[Frame], looks: Iterable[Look]) -> Iterator[None]:
+    def survey(self, frames: Callable[[], Iterable[Frame]], looks: Callable[[], Iterable[Look]]) -> Iterator[None]:
         """Take from the references and the clip what has to be known before the first frame is matched.
 
         Args:
-            frames: the clip. No more of it is read than is needed.
-            looks: all references. They are read only where they are pooled, and serve instead of those of the frames.
+            frames: begins to read the clip, once for each step that measures it. No more of it is read than is needed.
+            looks: begins to read the references. They are read only where they are pooled, and serve instead of those of the
+                frames.
 
         Yields:
             After each step.
@@ -248,38 +266,45 @@ class ClipMatching:
             ValueError: the clip has no frame ``target_index``, or nothing to measure there, or a channel of the references
                 has no finite value that counts.
         """
-        if self._settings.reference_stats == "pooled":
-            yield from self._pool_looks(looks)
+        if self._settings.reference_stats == "pooled" and self._needs_reference:
+            yield from self._pool_looks(looks())
         stats = self._settings.source_stats
+        told = len(self._missing["reference"])
         if stats == "uniform":
-            total: Tensor | None = None
             self._in_range = True
-            for counts, in_range in self._pool.map(self._count_frame, frames):
-                total = _add("image", total, counts)
-                self._in_range = self._in_range and in_range
-                yield
-            if total is not None:
-                self._source_cdf = cumulative_distribution(total)
+            for index, step in enumerate(self._steps):
+                if not step.needs_source:
+                    self._sources.append(None)
+                    continue
+                total: Any = None
+                measure = partial(self._measure_frame, before=index)
+                for of_frame, in_range in self._pool.map(measure, self._with_reference(frames())):
+                    total = _add("image", total, of_frame)
+                    self._in_range = self._in_range and in_range
+                    yield
+                if total is None:
+                    return
+                self._sources.append(total)
         elif stats == "target_frame":
             index = self._settings.target_index
-            target = next(islice(frames, index, None), None)
+            target = next(islice(self._with_reference(frames()), index, None), None)
             if target is None:
                 raise ValueError(f"target_index: expected the index of a frame of the image, got {index}")
-            counts, _ = self._count_frame(target)
-            if not counts.any():
-                raise ValueError(f"target_index: expected a frame with pixels to measure, got {index} with none")
-            self._source_cdf = cumulative_distribution(counts)
+            for before, step in enumerate(self._steps):
+                measured, _ = self._measure_frame(target, before) if step.needs_source else (None, False)
+                if step.needs_source and not any(step.totals(measured)):
+                    raise ValueError(f"target_index: expected a frame with pixels to measure, got {index} with none")
+                self._sources.append(measured)
             yield
         elif stats == "smoothed":
-            told = len(self._missing["reference"])
-            for item in self._with_reference(frames):
+            for item in self._with_reference(frames()):
                 plan = self._plan(item)
                 yield
                 if plan.statistics is not None and not is_flat(plan.statistics.cdf):
-                    self._opening = plan.table
+                    self._opening = plan.transfers
                     break
-            # The references of these frames are measured again when the frames are matched.
-            del self._missing["reference"][told:]
+        # The references of these frames are measured again when the frames are matched.
+        del self._missing["reference"][told:]
 
     def match(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Match the clip.
@@ -294,13 +319,11 @@ class ClipMatching:
             ValueError: a channel of a reference has no finite value that counts.
         """
         items = self._with_reference(frames)
-        if self._settings.method == "skimage":
-            yield from self._pool.map(self._match_with_skimage, items)
-            return
-        plans: Iterable[_Plan] = self._pool.map(self._plan, items)
         if self._settings.source_stats == "smoothed":
-            plans = self._smooth(plans)
-        yield from self._pool.map(self._apply, plans)
+            plans = self._smooth(self._pool.map(self._plan, items))
+            yield from self._pool.map(self._match_planned, plans)
+        else:
+            yield from self._pool.map(self._match, items)
 
     def notes(self) -> list[str]:
         """What the user should be told after the run."""
@@ -311,9 +334,12 @@ class ClipMatching:
 
     def _with_reference(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, _Reference]]:
         reference = self._pooled
+        if not self._needs_reference:
+            nothing: list[Any] = [None] * len(self._steps)
+            reference = _Reference(lambda: nothing)
         for frame in frames:
-            if self._pooled is None and frame.look is not None:
-                reference = _Reference(partial(self._measure, frame.look))
+            if self._needs_reference and self._pooled is None and frame.look is not None:
+                reference = _Reference(partial(self._prepare, frame.look))
             if reference is None:
                 raise ValueError("reference: expected one for the first frame, got none")
             if frame.look is not None and frame.look.pixels.shape[0] not in (1, frame.pixels.shape[0]):
@@ -323,139 +349,171 @@ class ClipMatching:
                 )
             yield frame, reference
 
-    def _measure(self, look: Look) -> _Measured:
-        counted = self._count_look(look)
-        return _Measured() if counted is None else _checked(counted, look.name)
+    def _prepare(self, look: Look) -> list[Any] | None:
+        measured = self._measure_look(look)
+        return None if measured is None else self._prepared(measured, look.name)
 
     def _pool_looks(self, looks: Iterable[Look]) -> Iterator[None]:
         """Measure all references as one, frame by frame."""
-        total: Tensor | list[Values] | None = None
-        for counted in self._pool.map(self._count_look, looks):
-            if isinstance(counted, Tensor):
-                total = _add("reference", total if isinstance(total, Tensor) else None, counted)
-            elif counted is not None:
-                total = [pool_values(pair) for pair in zip(total, counted, strict=True)] if isinstance(total, list) else counted
+        total: dict[Step, Any] = {}
+        for measured in self._pool.map(self._measure_look, looks):
+            for step, of_step in (measured or {}).items():
+                total[step] = _add("reference", total.get(step), of_step)
             yield
-        measured = _Measured() if total is None else _checked(total, "all references")
-        self._pooled = _Reference(lambda: measured)
+        prepared = self._prepared(total, "all references") if total else None
+        self._pooled = _Reference(lambda: prepared)
 
-    def _count_look(self, look: Look) -> Tensor | list[Values] | None:
-        """Count or collect the values of a reference; None if its mask is 0 throughout."""
+    def _prepared(self, measured: dict[Step, Any], name: str) -> list[Any]:
+        """Make ready for each step what was measured for it."""
+        prepared: dict[Step, Any] = {}
+        for step, of_step in measured.items():
+            totals = step.totals(of_step)
+            if not all(totals):
+                raise ValueError(f"reference: expected finite values, got none in channel {totals.index(0)} of {name}")
+            prepared[step] = step.prepare(of_step)
+        return [prepared.get(step) for step in self._steps]
+
+    def _measure_look(self, look: Look) -> dict[Step, Any] | None:
+        """Measure a reference for each step, once for equal ones; None if its mask is 0 throughout."""
         if look.mask is not None and not look.mask.any():
             return None
         in_range = is_in_range(look.pixels)
         self._missing["reference"].append(0 if in_range else _count_missing(look.pixels))
-        if self._settings.method == "skimage":
-            return [channel_values(channel, look.mask) for channel in look.pixels]
-        return _with_memory_of(self._device, _count, look.pixels, look.mask, in_range)
+        return _with_memory_of(self._device, self._measure_look_on, look, in_range)
 
-    def _count_frame(self, frame: Frame) -> tuple[Tensor, bool]:
-        """Count a frame, and say whether all its values are in [0, 1]."""
+    def _measure_look_on(self, device: torch.device, look: Look, in_range: bool) -> dict[Step, Any]:
+        picture, _ = self._picture(device, look.pixels, look.mask, in_range, look.counts)
+        return {step: step.measure(picture) for step in dict.fromkeys(self._steps) if step.needs_reference}
+
+    def _picture(
+        self, device: torch.device, pixels: Tensor, mask: Tensor | None, in_range: bool, counts: Tensor | None = None
+    ) -> tuple[Picture, Tensor | None]:
+        """Bring pixels ``[C, H, W]`` onto the device and into the color space; and what the color space keeps besides."""
+        pixels = pixels.to(device, torch.promote_types(pixels.dtype, torch.float32))
+        weights = None if mask is None else mask.to(pixels)
+        if self._apart:
+            return Picture(pixels, weights, in_range, counts), None
+        if not in_range:
+            finite = pixels.isfinite().all(dim=0).to(pixels.dtype)
+            weights = finite if weights is None else weights * finite
+            pixels = pixels.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
+        channels, kept = self._space.split(pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1))
+        return Picture(channels, weights, self._space.is_rgb, counts if self._space.is_rgb else None), kept
+
+    def _measure_frame(self, item: tuple[Frame, _Reference], before: int) -> tuple[Any, bool]:
+        """Measure a frame for the step ``before`` which those known are applied; and say whether its values are in [0, 1]."""
+        frame, reference = item
         in_range = is_in_range(frame.pixels)
-        return _with_memory_of(self._device, _count, frame.pixels, frame.mask, in_range), in_range
+        transfers = reference.transfers(self._steps, self._sources[:before]) if before else []
+        return _with_memory_of(self._device, self._measure_frame_on, frame, in_range, transfers, before), in_range
+
+    def _measure_frame_on(self, device: torch.device, frame: Frame, in_range: bool, transfers: list[Any], before: int) -> Any:
+        picture, _ = self._picture(device, frame.pixels, frame.mask, in_range)
+        if before and len(transfers) == before:
+            pixels, _ = match_picture(self._steps, picture, [], transfers, upto=before)
+            picture = stage(picture, pixels)
+        return self._steps[before].measure(picture)
 
     def _plan(self, item: tuple[Frame, _Reference]) -> _Plan:
-        """Find the transfer function of a frame: its own, or the clip's where the survey has measured that."""
+        """Find the transfers of a frame, and what smoothing needs to know of it."""
         frame, reference = item
-        if frame.mask is not None and not frame.mask.any():
-            return _Plan(frame, None)
-        if self._source_cdf is not None:
-            in_range = self._in_range or is_in_range(frame.pixels)
-            return _Plan(frame, reference.transfer_once(self._source_cdf), in_range)
-        counts, in_range = self._count_frame(frame)
-        cdf = cumulative_distribution(counts)
-        del counts
-        table = reference.transfer(cdf)
-        if table is None or self._settings.source_stats != "smoothed":
-            return _Plan(frame, table, in_range)
-        return _Plan(frame, table, in_range, FrameStatistics(table, cdf, watched_pixels(frame.pixels, frame.mask)))
+        prepared = reference.prepared
+        if prepared is None or (frame.mask is not None and not frame.mask.any()):
+            return _Plan(frame, reference, None)
+        transfers, cdf = _with_memory_of(self._device, self._plan_on, frame, is_in_range(frame.pixels), prepared)
+        statistics = FrameStatistics(transfers, cdf, watched_pixels(frame.pixels, frame.mask))
+        return _Plan(frame, reference, transfers, statistics)
+
+    def _plan_on(
+        self, device: torch.device, frame: Frame, in_range: bool, prepared: list[Any]
+    ) -> tuple[tuple[Any, ...], Tensor]:
+        picture, _ = self._picture(device, frame.pixels, frame.mask, in_range)
+        if self._apart:
+            counts = self._steps[0].measure(picture)
+            return (self._steps[0].solve(counts, prepared[0]),), cumulative_distribution(counts)
+        last = max(index for index, step in enumerate(self._steps) if step.needs_source)
+        pixels, transfers = match_picture(self._steps, picture, prepared, upto=last)
+        transfers.append(self._steps[last].solve(self._steps[last].measure(stage(picture, pixels)), prepared[last]))
+        transfers += [
+            step.solve(None, of_step) for step, of_step in zip(self._steps[last + 1 :], prepared[last + 1 :], strict=True)
+        ]
+        weights = None if frame.mask is None else frame.mask[None]
+        return tuple(transfers), cumulative_distribution(histogram(frame.pixels, LEVELS, weights, in_range=in_range))
 
     def _smooth(self, plans: Iterable[_Plan]) -> Iterator[_Plan]:
         smoothing = TransferSmoothing(self._settings.window, self._opening)
         for plan in plans:
-            table = plan.table if plan.statistics is None else smoothing.follow(plan.statistics)
-            yield _Plan(plan.frame, table, plan.in_range)
+            transfers = plan.transfers if plan.statistics is None else smoothing.follow(plan.statistics)
+            yield _Plan(plan.frame, plan.reference, transfers)
 
-    def _apply(self, plan: _Plan) -> Frame:
-        if plan.table is None:
+    def _match_planned(self, plan: _Plan) -> Frame:
+        if plan.transfers is None:
             self._leave(plan.frame)
         else:
-            missing = 0 if plan.in_range else _count_missing(plan.frame.pixels)
-            _with_memory_of(self._device, _apply, plan.frame, plan.table, self._settings.factor, plan.in_range, missing)
-            self._missing["image"].append(missing)
+            self._match_with(plan.frame, plan.reference, list(plan.transfers))
         return plan.frame
 
-    def _match_with_skimage(self, item: tuple[Frame, _Reference]) -> Frame:
+    def _match(self, item: tuple[Frame, _Reference]) -> Frame:
         frame, reference = item
-        values = reference.measured.values
-        if values is None or (frame.mask is not None and not frame.mask.any()):
+        if reference.prepared is None or (frame.mask is not None and not frame.mask.any()):
             self._leave(frame)
         else:
-            missing = _count_missing(frame.pixels)
-            _blend(frame, match_frame(frame.pixels, frame.mask, values), self._settings.factor, missing)
-            self._missing["image"].append(missing)
+            self._match_with(frame, reference, reference.transfers(self._steps, self._sources))
         return frame
+
+    def _match_with(self, frame: Frame, reference: _Reference, transfers: list[Any]) -> None:
+        in_range = self._in_range or is_in_range(frame.pixels)
+        missing = 0 if in_range else _count_missing(frame.pixels)
+        _with_memory_of(self._device, self._match_on, frame, in_range, missing, reference.prepared, transfers)
+        self._missing["image"].append(missing)
+
+    def _match_on(
+        self,
+        device: torch.device,
+        frame: Frame,
+        in_range: bool,
+        missing: int,
+        prepared: list[Any],
+        transfers: list[Any],
+    ) -> None:
+        """Match ``frame`` on ``device``, blend and write to its ``out``."""
+        picture, kept = self._picture(device, frame.pixels, frame.mask, in_range)
+        out = None
+        if not self._gradient:
+            fits = frame.out.device == device and frame.out.dtype == picture.pixels.dtype
+            out = frame.out if fits and frame.out.shape == picture.pixels.shape else _interleaved_like(picture.pixels)
+        matched, _ = match_picture(self._steps, picture, prepared, transfers, out)
+        if not self._apart:
+            matched = self._space.join(matched, kept)
+            matched = matched if frame.pixels.shape[0] == 3 else matched.mean(dim=0, keepdim=True)
+            matched = matched.clamp(0, 1) if out is None else matched.clamp_(0, 1)
+        _blend(frame, matched, self._settings.factor, missing)
 
     def _leave(self, frame: Frame) -> None:
         frame.out.copy_(frame.pixels)
         self._untouched.append(None)
 
 
-def fit_mask(name: str, mask: Tensor, pixels: Tensor) -> Tensor:
-    """A mask ``[H', W']`` for ``pixels`` ``[..., H, W]``, resized as ComfyUI does, in [0, 1].
-
-    Raises:
-        ValueError: it holds NaN.
-    """
-    mask = mask.to(torch.promote_types(mask.dtype, torch.float32))
-    lowest, highest = torch.aminmax(mask.detach())
-    if lowest.isnan():
-        raise ValueError(f"{name}: expected values from 0 to 1, got NaN")
-    if mask.shape != pixels.shape[-2:]:
-        mask = torch.nn.functional.interpolate(mask[None, None], size=pixels.shape[-2:], mode="bilinear")[0, 0]
-    return mask if lowest >= 0 and highest <= 1 else mask.clamp(0, 1)
-
-
-def _add(name: str, total: Tensor | None, counts: Tensor) -> Tensor:
-    """Add a frame's histogram to the clip's."""
+def _add(name: str, total: Any, measured: Any) -> Any:
+    """Add what was measured of a frame to what was of the frames before."""
     if total is None:
-        return counts
-    if total.shape != counts.shape:
-        raise ValueError(f"{name}: expected {total.shape[0]} channels as in the first frame, got {counts.shape[0]}")
-    counts = counts.to(total.device)
-    return total + counts if total.requires_grad or counts.requires_grad else total.add_(counts)
+        return measured
+    if not isinstance(total, Tensor):
+        return total + measured
+    if total.shape != measured.shape:
+        raise ValueError(f"{name}: expected {total.shape[0]} channels as in the first frame, got {measured.shape[0]}")
+    measured = measured.to(total.device)
+    return total + measured if total.requires_grad or measured.requires_grad else total.add_(measured)
 
 
-def _checked(counted: Tensor | list[Values], name: str) -> _Measured:
-    sizes = counted.sum(-1).tolist() if isinstance(counted, Tensor) else [channel.values.size for channel in counted]
-    if not all(sizes):
-        raise ValueError(f"reference: expected finite values, got none in channel {sizes.index(0)} of {name}")
-    if isinstance(counted, Tensor):
-        return _Measured(quantiles=QuantileFunction(cumulative_distribution(counted)))
-    return _Measured(values=counted)
-
-
-def _count(device: torch.device, pixels: Tensor, mask: Tensor | None, in_range: bool) -> Tensor:
-    """The histogram of ``pixels`` ``[C, H, W]`` at 16-bit levels, float64."""
-    pixels = pixels.to(device)
-    counts = histogram(pixels, LEVELS, None if mask is None else mask.to(pixels)[None], in_range=in_range)
-    # Where a device has no float64, sums over a clip are exact all the same.
-    return counts if counts.dtype == torch.float64 else counts.cpu().double()
+def _interleaved_like(pixels: Tensor) -> Tensor:
+    """New memory for ``[C, H, W]``, in which the channels of a pixel are neighbours."""
+    return pixels.new_empty(*pixels.shape[1:], pixels.shape[0]).movedim(-1, 0)
 
 
 def _count_missing(pixels: Tensor) -> int:
     """How many values are NaN or infinite."""
     return int((~pixels.isfinite()).sum())
-
-
-def _apply(device: torch.device, frame: Frame, table: Tensor, factor: float, in_range: bool, missing: int) -> None:
-    """Send ``frame`` through ``table`` on ``device``, blend and write to its ``out``."""
-    pixels = frame.pixels.to(device, torch.promote_types(frame.pixels.dtype, torch.float32))
-    table = table.to(device)
-    wants_gradient = torch.is_grad_enabled() and (pixels.requires_grad or table.requires_grad)
-    in_place = not wants_gradient and frame.out.device == pixels.device and frame.out.dtype == pixels.dtype
-    matched = apply_transfer(pixels, table, out=frame.out if in_place else None, in_range=in_range)
-    _blend(frame, matched, factor, missing)
 
 
 def _blend(frame: Frame, matched: Tensor, factor: float, missing: int) -> None:

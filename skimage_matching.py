@@ -27,6 +27,35 @@ class Values:
     counted: Tensor
 
 
+@dataclass(frozen=True)
+class FrameValues:
+    """The values of all channels that count, of one frame or of several.
+
+    Attributes:
+        channels: one for each channel.
+    """
+
+    channels: tuple[Values, ...]
+
+    @classmethod
+    def of(cls, frame: Tensor, mask: Tensor | None) -> FrameValues:
+        """The values of ``frame`` ``[C, H, W]`` that count under ``mask`` ``[H, W]``."""
+        return cls(tuple(channel_values(channel, mask) for channel in frame))
+
+    @classmethod
+    def of_counts(cls, counts: Tensor) -> FrameValues:
+        """The values of a histogram ``[C, bins]``."""
+        channels = []
+        for row in counts.cpu():
+            level = row.nonzero()[:, 0]
+            values = (level.double() / (len(row) - 1)).float().numpy()
+            channels.append(Values(values, row[level].double().numpy(), row > 0))
+        return cls(tuple(channels))
+
+    def __add__(self, other: FrameValues) -> FrameValues:
+        return FrameValues(tuple(pool_values(pair) for pair in zip(self.channels, other.channels, strict=True)))
+
+
 def channel_values(channel: Tensor, mask: Tensor | None) -> Values:
     """The values of ``channel`` ``[H, W]`` that count under ``mask`` ``[H, W]``."""
     counted = channel.isfinite().cpu()
@@ -70,11 +99,11 @@ def _distribution(counted: Values) -> tuple[NDArray[np.float32], NDArray[np.intp
     return levels, position, cumulative / cumulative[-1]
 
 
-def match_frame(frame: Tensor, mask: Tensor | None, reference: list[Values]) -> Tensor:
+def match_frame(frame: Tensor, mask: Tensor | None, reference: FrameValues) -> Tensor:
     """Match ``frame`` ``[C, H, W]`` where ``mask`` ``[H, W]`` is not 0; float32 on the CPU, values in [0, 1]."""
     matched = frame.detach().cpu().float().nan_to_num(nan=0, posinf=1, neginf=0)
     for index, channel in enumerate(frame):
         source = channel_values(channel, mask)
-        values = match_values(source, reference[min(index, len(reference) - 1)])
+        values = match_values(source, reference.channels[min(index, len(reference.channels) - 1)])
         matched[index][source.counted] = torch.from_numpy(values).to(matched.dtype)
     return matched

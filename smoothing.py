@@ -25,12 +25,12 @@ class FrameStatistics:
     """What smoothing needs to know of a frame.
 
     Attributes:
-        table: its own transfer function, shape ``[C, bins]``.
+        transfers: its own transfer, the tensors of one step after the other: of functions ``[C, bins]``, say.
         cdf: its cumulative distribution, shape ``[C, bins]``.
         samples: some of its pixels, always at the same places, shape ``[C, n]``; NaN where they do not count.
     """
 
-    table: Tensor
+    transfers: tuple[Tensor, ...]
     cdf: Tensor
     samples: Tensor
 
@@ -47,36 +47,36 @@ class TransferSmoothing:
 
     Args:
         window: in frames, 1 or more; 1 follows every frame.
-        opening: the transfer function for frames of one colour before all others, shape ``[C, bins]``; by default each has
-            its own.
+        opening: the transfer for frames of one colour before all others; by default each has its own.
     """
 
-    def __init__(self, window: int, opening: Tensor | None = None) -> None:
+    def __init__(self, window: int, opening: tuple[Tensor, ...] | None = None) -> None:
         self._weight = 2 / (window + 1)
         self._opening = opening
-        self._table: Tensor | None = None
+        self._transfers: tuple[Tensor, ...] | None = None
         self._cdf: Tensor | None = None
         self._samples: Tensor | None = None
         self._movement: float | None = None
 
-    def follow(self, frame: FrameStatistics) -> Tensor:
-        """Take the next frame into the average and return the transfer function for it, shape ``[C, bins]``."""
+    def follow(self, frame: FrameStatistics) -> tuple[Tensor, ...]:
+        """Take the next frame into the average and return the transfer for it, in the shapes of the frame's own."""
         if is_flat(frame.cdf):
-            before = self._opening if self._table is None else self._table
-            return frame.table if before is None else before
+            before = self._opening if self._transfers is None else self._transfers
+            return frame.transfers if before is None else before
         samples = frame.samples.clone()
-        if self._table is None or self._cdf is None or self._samples is None or self._is_cut(self._cdf, frame.cdf):
-            self._table = frame.table
+        if self._transfers is None or self._cdf is None or self._samples is None or self._is_cut(self._cdf, frame.cdf):
+            self._transfers = frame.transfers
         else:
             ahead = (samples - self._samples).nanmedian(dim=1).values.abs().nan_to_num(nan=0).max().item()
             # With a weight of 1 - _LAG / ahead, the average is left behind by _LAG.
             weight = max(self._weight, 1 - _LAG / ahead) if ahead > 0 else self._weight
-            self._table = torch.lerp(self._table, frame.table, weight)
+            pairs = zip(self._transfers, frame.transfers, strict=True)
+            self._transfers = tuple(torch.lerp(before, own, weight) for before, own in pairs)
             # Where a mask moves, pixels begin to be watched.
             samples = torch.where(self._samples.isnan(), samples, torch.lerp(self._samples, samples, weight))
             samples = torch.where(samples.isnan(), self._samples, samples)
         self._samples, self._cdf = samples, frame.cdf
-        return self._table
+        return self._transfers
 
     def _is_cut(self, cdf_before: Tensor, cdf: Tensor) -> bool:
         distance = (cdf - cdf_before).abs().mean(dim=1).max().item()

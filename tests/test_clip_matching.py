@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from itertools import repeat
+from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from clips import crossing
-from comfyui_histogram_match import clip_matching, frame_pool, histogram_matching, match_images
-from comfyui_histogram_match.clip_matching import METHODS, SOURCE_STATS, ClipMatching, Frame, Look, MatchSettings
+from comfyui_histogram_match import clip_matching, frame_pool, histogram_matching, match_images, steps
+from comfyui_histogram_match.clip_matching import SOURCE_STATS, ClipMatching, Frame, Look, MatchSettings
 from comfyui_histogram_match.frame_pool import FramePool
+from comfyui_histogram_match.methods import METHODS
+from measures import wasserstein_1
 from photos import continuous_photo, photo
 from torch import Tensor
 
 CLIP = crossing(6, 40, 60).frames
 LOOK = photo("coffee")[:, :50, :70]
 NAN = float("nan")
+# What is left when the same sums are added in another order. A table at 16 bits can be steep at its ends.
+ROUNDING = dict.fromkeys(METHODS, 1e-5) | dict.fromkeys(("pytorch", "skimage", "nearest"), 1e-6)
+ROUNDING |= dict.fromkeys(("hm-mkl-hm", "hm-mvgd-hm"), 0.02)
 
 
 def side_by_side(frames: Tensor) -> Tensor:
@@ -108,7 +114,8 @@ class TestReferences:
     def test_pooled_references_are_one_picture(self, method: str) -> None:
         looks = torch.cat([LOOK, 1 - LOOK, LOOK / 2])
         matched = match_images(CLIP, looks, method, reference_stats="pooled")
-        assert torch.equal(matched, match_images(CLIP, side_by_side(looks), method))
+        together = match_images(CLIP, side_by_side(looks), method)
+        torch.testing.assert_close(matched, together, rtol=0, atol=ROUNDING[method])
 
     def test_all_pooled_references_count_though_there_are_more_than_frames(self) -> None:
         looks = torch.cat([LOOK, 1 - LOOK])
@@ -139,9 +146,14 @@ class TestMasks:
         masks[1][:, 20:220, 100:300] = 1
         matched = match_images(image, look, method, image_mask=masks[0], reference_mask=masks[1])
         expected = match_images(image[:, 100:300, 50:450], look[:, 20:220, 100:300], method)
-        torch.testing.assert_close(matched[:, 100:300, 50:450], expected, rtol=0, atol=1e-6)
+        matched = matched[:, 100:300, 50:450]
+        if method in ("exact", "sliced"):
+            # What is around a pixel decides as well: the same values, but not all at the same places.
+            assert float(wasserstein_1(matched, expected).max()) <= {"exact": 1e-6, "sliced": 0.5 / 255}[method]
+        else:
+            torch.testing.assert_close(matched, expected, rtol=0, atol=ROUNDING[method])
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", [name for name in METHODS if name not in ("exact", "sliced")])
     def test_fractional_weights_count_fractionally(self, method: str) -> None:
         look = (torch.rand(1, 8, 8, 3) * 255).round() / 255
         image = (torch.rand(1, 8, 8, 3) * 255).round() / 255
@@ -150,12 +162,12 @@ class TestMasks:
         # A pixel of a quarter's weight beside one of full weight is a pixel beside four.
         repeated = torch.cat([look[:, :4], *repeat(look[:, 4:], 4)], dim=1)
         matched = match_images(image, look, method, reference_mask=mask)
-        torch.testing.assert_close(matched, match_images(image, repeated, method), rtol=0, atol=1e-6)
+        torch.testing.assert_close(matched, match_images(image, repeated, method), rtol=0, atol=ROUNDING[method])
         matched = match_images(image, look, method, image_mask=mask)
         repeated = match_images(torch.cat([image[:, :4], *repeat(image[:, 4:], 4)], dim=1), look, method)
-        torch.testing.assert_close(matched[:, 4:], repeated[:, 4:8], rtol=0, atol=1e-6)
+        torch.testing.assert_close(matched[:, 4:], repeated[:, 4:8], rtol=0, atol=ROUNDING[method])
         blended = 0.25 * repeated[:, :4] + 0.75 * image[:, :4]
-        torch.testing.assert_close(matched[:, :4], blended, rtol=0, atol=1e-6)
+        torch.testing.assert_close(matched[:, :4], blended, rtol=0, atol=ROUNDING[method])
 
     @pytest.mark.parametrize("mode", SOURCE_STATS)
     def test_a_mask_of_ones_changes_nothing(self, mode: str) -> None:
@@ -221,14 +233,16 @@ class TestLength:
             totals.append(counts)
             return counts
 
-        monkeypatch.setattr(clip_matching, "cumulative_distribution", keep)
+        monkeypatch.setattr(steps, "cumulative_distribution", keep)
         # As on devices that have no float64.
-        monkeypatch.setattr(histogram_matching, "_precise_dtype", lambda device: torch.float32)
+        monkeypatch.setattr(histogram_matching, "precise_dtype", lambda device: torch.float32)
         frame = Frame(torch.full((1, 1000, 1000), 0.25), None, None, torch.empty(1, 1000, 1000))
+        look = Look(torch.rand(1, 4, 4), None, "look")
         with FramePool(True) as pool:
             clip = ClipMatching(MatchSettings(source_stats="uniform"), torch.device("cpu"), pool)
-            assert sum(1 for _ in clip.survey(repeat(frame, 40), [])) == 40
-        (counts,) = totals
+            assert sum(1 for _ in clip.survey(lambda: chain([replace(frame, look=look)], repeat(frame, 39)), lambda: [])) == 40
+            next(iter(clip.match([replace(frame, look=look)])))
+        (counts,) = [total for total in totals if total.sum() > 16]
         assert counts[0, 16384].item() == 40_000_000
         assert counts.sum().item() == 40_000_000
 
@@ -256,7 +270,7 @@ class TestLength:
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("mode", SOURCE_STATS)
     def test_several_frames_at_a_time_give_the_same(self, method: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        mode = "per_frame" if method == "skimage" else mode
+        mode = "per_frame" if METHODS[method].per_frame_only else mode
         looks = torch.cat([LOOK, 1 - LOOK])
         names = []
         apply = clip_matching._blend
@@ -336,8 +350,16 @@ class TestLength:
         (
             {"method": "skimage", "source_stats": "uniform"},
             ValueError,
-            "source_stats: expected per_frame with .* skimage, got uniform",
+            "source_stats: expected per_frame with .* skimage, since scikit-image compares two pictures, got uniform",
         ),
+        (
+            {"method": "exact", "source_stats": "smoothed"},
+            ValueError,
+            "source_stats: expected per_frame with .* exact, since it ranks the pixels of one frame, got smoothed",
+        ),
+        ({"color_space": "hsv"}, ValueError, "color_space: expected one of rgb, luminance, lab, oklab, ycbcr, got 'hsv'"),
+        ({"rotations": 1}, ValueError, "rotations: expected 2 or more, got 1"),
+        ({"rotations": 2.5}, TypeError, "rotations: expected an int, got float"),
         ({"image_mask": np.ones((1, 40, 60))}, TypeError, "image_mask: expected a torch.Tensor, got ndarray"),
         ({"image_mask": torch.ones(1, 40, 60).bool()}, TypeError, "image_mask: expected floating-point .*got torch.bool"),
         ({"image_mask": torch.ones(40, 60)}, ValueError, r"image_mask: .*\[1 or 6, H, W\].*got \[40, 60\]"),

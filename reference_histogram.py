@@ -1,0 +1,126 @@
+"""Any number of pictures as one reference that can be kept in a file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .batches import check_frames, check_mask, mask_of
+from .color_transfer import ColorSample
+from .histogram_matching import LEVELS, histogram, is_in_range
+
+SUFFIX = ".npz"
+"""The ending of a file's name."""
+
+# What a file has to say it is.
+_FORMAT = "comfyui-histogram-match reference 1"
+
+
+@dataclass(frozen=True)
+class ReferenceHistogram:
+    """What all methods need to know of a set of pictures.
+
+    The histogram of each channel is complete. Of the joint distribution of colors, from which other color spaces and the joint
+    methods are served, there is a sample of up to 131072 colors. ``a + b`` is both sets together.
+
+    Attributes:
+        counts: how many pixels have each of the 65536 levels, shape ``[3, 65536]``, float64.
+        sample: some of the colors, float32, with the number of pixels that each stands for.
+        pictures: how many there are.
+    """
+
+    counts: Tensor
+    sample: ColorSample
+    pictures: int
+
+    @classmethod
+    def of(cls, image: Tensor, mask: Tensor | None = None) -> ReferenceHistogram:
+        """Pool a batch of pictures.
+
+        Args:
+            image: floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4, values in [0, 1]; a fourth channel is ignored.
+                Values outside count at the nearest end, and pixels with a value that is not finite do not count.
+            mask: how much each pixel counts, 0 to 1, shape ``[1 or B, H, W]``; by default each counts as 1.
+
+        Raises:
+            TypeError: an argument is not a floating-point tensor.
+            ValueError: a shape does not fit, the mask holds NaN, or nothing counts.
+        """
+        check_frames("images", image)
+        check_mask("mask", mask, len(image))
+        pooled: ReferenceHistogram | None = None
+        for index, frame in enumerate(image):
+            pixels = frame.detach().movedim(-1, 0)[:3].to("cpu", torch.float32).expand(3, -1, -1)
+            weights = mask_of("mask", mask, index, pixels)
+            if not is_in_range(pixels):
+                finite = pixels.isfinite().all(dim=0).float()
+                weights = finite if weights is None else weights * finite
+                pixels = pixels.nan_to_num(nan=0.0).clamp(0, 1)
+            counts = histogram(pixels, LEVELS, None if weights is None else weights[None].cpu(), in_range=True)
+            one = cls(counts, ColorSample.of(pixels, weights).counting(), 1)
+            pooled = one if pooled is None else pooled + one
+        if pooled is None or not bool(pooled.counts.any()):
+            raise ValueError("images: expected finite pixels that count, got none")
+        return pooled
+
+    def __add__(self, other: ReferenceHistogram) -> ReferenceHistogram:
+        return ReferenceHistogram(self.counts + other.counts, self.sample + other.sample, self.pictures + other.pictures)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a file, which is complete or not there at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        path = Path(path)
+        arrays = {
+            "format": np.array(_FORMAT),
+            "counts": self.counts.numpy(),
+            "colors": self.sample.colors.numpy(),
+            "weights": self.sample.weights.numpy(),
+            "pictures": np.array(self.pictures),
+        }
+        with NamedTemporaryFile(dir=path.parent, suffix=SUFFIX, delete=False) as file:
+            try:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+                file.close()
+                os.replace(file.name, path)
+            except BaseException:
+                file.close()
+                os.unlink(file.name)
+                raise
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ReferenceHistogram:
+        """Read from a file.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not a file that :meth:`save` has written.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                if str(arrays["format"]) != _FORMAT:
+                    raise ValueError(f"format {arrays['format']}")
+                counts, colors, weights = (torch.from_numpy(arrays[name]) for name in ("counts", "colors", "weights"))
+                pictures = int(arrays["pictures"])
+        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: expected a file of Reference Histogram, got another ({error})") from error
+        shapes = (tuple(counts.shape), tuple(colors.shape), weights.ndim)
+        if shapes != ((3, LEVELS), (3, weights.numel()), 1) or not all(
+            t.is_floating_point() for t in (counts, colors, weights)
+        ):
+            raise ValueError(f"{path}: expected a file of Reference Histogram, got arrays of other shapes")
+        for name, array in (("counts", counts), ("colors", colors), ("weights", weights)):
+            if not bool((array.isfinite() & (array >= 0)).all()):
+                raise ValueError(f"{path}: expected finite {name} from 0 up, got others")
+        if not bool(counts.sum(1).all()) or not bool(weights.any()):
+            raise ValueError(f"{path}: expected at least one pixel, got none")
+        return cls(counts.double(), ColorSample(colors.float(), weights.float()), pictures)
