@@ -17,18 +17,15 @@ from skimage import data
 from torch import Tensor
 from tqdm import tqdm
 
-from .clip_matching import (
-    METHODS,
-    REFERENCE_STATS,
-    SOURCE_STATS,
-    WINDOW,
-    Frame,
-    Look,
-    MatchSettings,
-    fit_mask,
-    match_clip,
-)
+from .batches import fit_mask
+from .clip_matching import REFERENCE_STATS, SOURCE_STATS, WINDOW, Frame, Look, MatchSettings, match_clip
+from .color_space import COLOR_SPACES
 from .image_files import SUFFIXES, ImageFile, read_image, write_image
+from .matching import look_of
+from .methods import METHODS, ROTATIONS
+from .reference_histogram import SUFFIX as REFERENCE_SUFFIX
+from .reference_histogram import ReferenceHistogram
+from .specification import LinearStretch, Normal, Uniform
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi")
 """Endings of the names of video files."""
@@ -61,7 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = MatchSettings(
-            options.method, options.factor, options.source_stats, options.target_index, options.window, options.reference_stats
+            options.method,
+            options.factor,
+            options.source_stats,
+            options.target_index,
+            options.window,
+            options.reference_stats,
+            color_space=options.color_space,
+            rotations=options.rotations,
+            target=_target(options),
         )
         device = _device(options.device)
         pairs, references = _demo(options) if options.demo else _paths(options)
@@ -69,8 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if any(path.suffix.lower() in VIDEO_SUFFIXES for path in [*references, *(source for source, _ in pairs)]):
             _check_pyav()
         job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite)
-        if next(_looks(job), None) is None:
+        if settings.target is None and next(_looks(job), None) is None:
             raise ValueError("argument --reference: expected a picture or a video with frames")
+        if options.save_reference:
+            _save_reference(job, Path(options.save_reference))
     except (OSError, ValueError) as error:
         parser.error(str(error))
     images = [pair for pair in pairs if pair[0].suffix.lower() not in VIDEO_SUFFIXES]
@@ -196,17 +203,23 @@ def _check_pyav() -> None:
 
 
 def _looks(job: _Job) -> Iterator[Look]:
-    """Read the references one by one: pictures and the frames of videos."""
+    """Read the references one by one: pictures, the frames of videos, and what was saved."""
     for path in job.references:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            from .video_files import read_frames
-
-            pictures: Iterable[Tensor] = read_frames(path)
-        else:
-            pictures = [read_image(path).pixels[0]]
-        for picture in pictures:
+        if path.suffix.lower() == REFERENCE_SUFFIX:
+            yield look_of(ReferenceHistogram.load(path), path.name)
+            continue
+        for picture in _pictures(path):
             pixels = picture.movedim(-1, 0)[:3]
             yield Look(pixels, _fit(job.reference_mask, pixels, "--reference-mask"), path.name)
+
+
+def _pictures(path: Path) -> Iterable[Tensor]:
+    """The pictures in a file, ``[H, W, C]``: one, or the frames of a video."""
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        return [read_image(path).pixels[0]]
+    from .video_files import read_frames
+
+    return read_frames(path)
 
 
 def _lengths(job: _Job, frames: int) -> tuple[int, int] | None:
@@ -240,7 +253,7 @@ def _check_target(job: _Job, target: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="histogram-match",
-        description="Give image and video files the histogram of a reference, channel by channel.",
+        description="Give image and video files the colors of a reference.",
         epilog=(
             "An 8-bit file stays 8-bit, a 16-bit file 16-bit; alpha, colour profile and metadata are kept. A video keeps its "
             "sound and the time of each frame. With --source-stats other than per_frame, all image files together are the "
@@ -253,20 +266,59 @@ def _parser() -> argparse.ArgumentParser:
         metavar="REF",
         action="append",
         default=[],
-        help="the file, image or video, whose histogram is wanted; several are given by repeating this, or as a pattern",
+        help="the file whose colors are wanted, an image, a video or what --save-reference has written; several are given by "
+        "repeating this, or as a pattern",
     )
     parser.add_argument(
         "--output",
         metavar="OUT",
         help="a file for one source file, else a folder, made if missing; the format follows the name",
     )
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help="default: %(default)s")
+    parser.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        default=MatchSettings.method,
+        metavar="METHOD",
+        help="; ".join(f"{name}: {method.use.rstrip('.')}" for name, method in METHODS.items()) + "; default: %(default)s",
+    )
+    parser.add_argument(
+        "--color-space",
+        choices=COLOR_SPACES,
+        default=COLOR_SPACES[0],
+        help="in which channels are matched; luminance changes brightness only; default: %(default)s",
+    )
+    parser.add_argument(
+        "--rotations",
+        type=int,
+        default=ROTATIONS,
+        metavar="N",
+        help="of sliced: more are slower and nearer; default: %(default)s",
+    )
     parser.add_argument("--factor", type=_factor, default=1.0, help="0 (unchanged) to 1 (matched); default: %(default)s")
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "gpu"),
         default="auto",
         help="where pytorch computes; auto takes the GPU if there is one; default: %(default)s",
+    )
+    target = parser.add_argument_group("histograms without a reference")
+    target.add_argument(
+        "--target",
+        choices=("uniform", "normal", "linear_stretch"),
+        help="what to give each channel in place of a reference's histogram, in color spaces other than rgb to the lightness "
+        "alone: all levels equally often (equalization), a normal distribution, or the full range",
+    )
+    target.add_argument("--mean", type=float, default=Normal.mean, help="of normal; default: %(default)s")
+    target.add_argument("--deviation", type=float, default=Normal.deviation, help="of normal; default: %(default)s")
+    target.add_argument(
+        "--clip-low",
+        type=float,
+        default=LinearStretch.low,
+        metavar="PERCENT",
+        help="of linear_stretch: pixels that may become black; default: %(default)s",
+    )
+    target.add_argument(
+        "--clip-high", type=float, default=LinearStretch.high, metavar="PERCENT", help="likewise white; default: %(default)s"
     )
     clip = parser.add_argument_group("video and image sequences")
     clip.add_argument(
@@ -293,6 +345,11 @@ def _parser() -> argparse.ArgumentParser:
         "--image-mask", metavar="FILE", help="a picture, white where the files are measured and changed; gray blends"
     )
     region.add_argument("--reference-mask", metavar="FILE", help="a picture, white where the references are measured")
+    parser.add_argument(
+        "--save-reference",
+        metavar="FILE.npz",
+        help="pool all references, write them to this file, which serves as --reference later; SOURCE may be left out then",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(
         "--demo",
@@ -333,11 +390,17 @@ def _demo(options: argparse.Namespace) -> tuple[list[_Pair], list[Path]]:
 
 def _paths(options: argparse.Namespace) -> tuple[list[_Pair], list[Path]]:
     """Name an output file for each source file, and the files of references."""
-    for name, value in (("SOURCE", options.sources), ("--reference", options.reference), ("--output", options.output)):
-        if not value:
+    if options.target and options.reference:
+        raise ValueError("argument --target: expected no --reference with it")
+    required = {"SOURCE": options.sources, "--reference": options.reference or options.target, "--output": options.output}
+    saves_only = options.save_reference and not options.sources and not options.output
+    for name in ["--reference"] if saves_only else required:
+        if not required[name]:
             raise ValueError(f"the following arguments are required: {name}")
-    output = Path(options.output)
     references = list(_files(options.reference, "--reference"))
+    if saves_only:
+        return [], references
+    output = Path(options.output)
     sources = list(_files(options.sources, "SOURCE"))
     single = len(options.sources) == 1 and sources == [Path(options.sources[0])]
     if output.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not output.is_dir():
@@ -351,6 +414,41 @@ def _paths(options: argparse.Namespace) -> tuple[list[_Pair], list[Path]]:
             raise ValueError(f"argument SOURCE: {pairs[target]} and {source} would both become {target}")
         pairs[target] = source
     return [(source, target) for target, source in pairs.items()], references
+
+
+def _target(options: argparse.Namespace) -> Callable[[Tensor], Tensor] | None:
+    """The histogram that is wanted without a reference, if one is."""
+    if options.target == "uniform":
+        return Uniform()
+    if options.target == "normal":
+        return Normal(options.mean, options.deviation)
+    if options.target == "linear_stretch":
+        return LinearStretch(options.clip_low, options.clip_high)
+    return None
+
+
+def _save_reference(job: _Job, target: Path) -> None:
+    """Pool all references into a file."""
+    if target.suffix.lower() != REFERENCE_SUFFIX:
+        raise ValueError(f"argument --save-reference: expected a name that ends in {REFERENCE_SUFFIX}, got {target}")
+    _check_target(job, target)
+    pooled: ReferenceHistogram | None = None
+    for path in job.references:
+        for part in _reference_histograms(job, path):
+            pooled = part if pooled is None else pooled + part
+    if pooled is None:
+        raise ValueError("argument --reference: expected a picture or a video with frames")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    pooled.save(target)
+
+
+def _reference_histograms(job: _Job, path: Path) -> Iterator[ReferenceHistogram]:
+    if path.suffix.lower() == REFERENCE_SUFFIX:
+        yield ReferenceHistogram.load(path)
+        return
+    for picture in _pictures(path):
+        mask = _fit(job.reference_mask, picture.movedim(-1, 0), "--reference-mask")
+        yield ReferenceHistogram.of(picture[None], None if mask is None else mask[None])
 
 
 def _files(sources: Iterable[str], argument: str) -> Iterable[Path]:
