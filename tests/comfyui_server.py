@@ -80,20 +80,44 @@ class ComfyUI:
 
     def match(self, image: Tensor, reference: Tensor, class_type: str = "ImageHistogramMatch", **inputs: Any) -> Tensor:
         """Send two tensors, and masks among the inputs, through the node and return what comes out."""
-        paths = [self.folder / f"{uuid.uuid4()}.pt" for _ in range(3)]
-        torch.save(image, paths[0])
-        torch.save(reference, paths[1])
+        paths = [self.save(image), self.save(reference), self.folder / f"{uuid.uuid4()}.pt"]
         for name in ("image_mask", "reference_mask"):
             if name in inputs:
-                path = self.folder / f"{uuid.uuid4()}.pt"
-                torch.save(inputs[name], path)
-                inputs[name] = path
-        ended = self.wait(self.queue(match_prompt(paths, class_type, **inputs)))
+                inputs[name] = self.save(inputs[name])
+        self.run(match_prompt(paths, class_type, **inputs))
+        result: Tensor = torch.load(paths[2])
+        return result
+
+    def change(self, image: Tensor, nodes: dict[str, Any] | None = None, class_type: str = "", **inputs: Any) -> Tensor:
+        """Send a tensor through a node that may be linked to other ``nodes``, to whom it is ``["image", 0]``."""
+        target = self.folder / f"{uuid.uuid4()}.pt"
+        self.run(
+            {
+                "image": {"class_type": "ProbeLoad", "inputs": {"path": str(self.save(image))}},
+                **(nodes or {}),
+                "node": {"class_type": class_type, "inputs": {"image": ["image", 0], **inputs}},
+                "save": {"class_type": "ProbeSave", "inputs": {"image": ["node", 0], "path": str(target)}},
+            }
+        )
+        result: Tensor = torch.load(target)
+        return result
+
+    def save(self, tensor: Tensor) -> Path:
+        """A file of torch.save with ``tensor``, for the probes."""
+        path = self.folder / f"{uuid.uuid4()}.pt"
+        torch.save(tensor, path)
+        return path
+
+    def run(self, prompt: dict[str, Any]) -> None:
+        """Queue ``prompt`` and wait for its end.
+
+        Raises:
+            RuntimeError: a node has failed; its message.
+        """
+        ended = self.wait(self.queue(prompt))
         if ended["status"]["status_str"] != "success":
             (error,) = [data for kind, data in ended["status"]["messages"] if kind == "execution_error"]
             raise RuntimeError(f"{error['exception_type']}: {error['exception_message']}")
-        result: Tensor = torch.load(paths[2])
-        return result
 
 
 def match_prompt(paths: list[Path], class_type: str = "ImageHistogramMatch", **inputs: Any) -> dict[str, Any]:

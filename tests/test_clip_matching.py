@@ -240,7 +240,7 @@ class TestLength:
         look = Look(torch.rand(1, 4, 4), None, "look")
         with FramePool(True) as pool:
             clip = ClipMatching(MatchSettings(source_stats="uniform"), torch.device("cpu"), pool)
-            assert sum(1 for _ in clip.survey(lambda: chain([replace(frame, look=look)], repeat(frame, 39)), lambda: [])) == 40
+            assert sum(1 for _ in clip.survey(lambda: chain([replace(frame, look=look)], repeat(frame, 39)), list)) == 40
             next(iter(clip.match([replace(frame, look=look)])))
         (counts,) = [total for total in totals if total.sum() > 16]
         assert counts[0, 16384].item() == 40_000_000
