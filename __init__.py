@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .color_matching import ColorMatching
+from .color_space import COLOR_SPACES
 from .histogram_matching import (
     HistogramMatching,
     apply_transfer,
@@ -11,20 +13,32 @@ from .histogram_matching import (
     histogram,
     transfer_function,
 )
-from .matching import match_images
+from .matching import match_images, specify_images
+from .methods import METHODS
 from .pil_images import match_pil
+from .reference_histogram import ReferenceHistogram
+from .specification import LinearStretch, Normal, Specified, Uniform
 
 if TYPE_CHECKING:
     from .nodes import HistogramMatchExtension
 
 __all__ = [
+    "COLOR_SPACES",
+    "METHODS",
+    "ColorMatching",
     "HistogramMatching",
+    "LinearStretch",
+    "Normal",
+    "ReferenceHistogram",
+    "Specified",
+    "Uniform",
     "apply_transfer",
     "comfy_entrypoint",
     "cumulative_distribution",
     "histogram",
     "match_images",
     "match_pil",
+    "specify_images",
     "transfer_function",
 ]
 

@@ -28,6 +28,9 @@ REFERENCE_STATS = ("paired", "pooled")
 WINDOW = 72
 """The default window of ``smoothed``, in frames: three seconds of film."""
 
+# How far apart equal colors can be in another color space, where vector units and the rest of a row round differently.
+_CONVERSION_ERROR = 2.0**-20
+
 _Result = TypeVar("_Result")
 
 
@@ -90,7 +93,8 @@ class MatchSettings:
         """What is done to each frame."""
         if self.target is not None:
             return (TargetStep(target=self.target),)
-        return METHODS[self.method].steps(MethodOptions(span=self.space().span, rotations=self.rotations))
+        space = self.space()
+        return METHODS[self.method].steps(MethodOptions(span=space.span, axes=space.axes, rotations=self.rotations))
 
 
 @dataclass(frozen=True)
@@ -398,7 +402,9 @@ class ClipMatching:
             weights = finite if weights is None else weights * finite
             pixels = pixels.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
         channels, kept = self._space.split(pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1))
-        return Picture(channels, weights, self._space.is_rgb, counts if self._space.is_rgb else None), kept
+        if self._space.is_rgb:
+            return Picture(channels, weights, True, counts), kept
+        return Picture(channels, weights, rounding=_CONVERSION_ERROR), kept
 
     def _measure_frame(self, item: tuple[Frame, _Reference], before: int) -> tuple[Any, bool]:
         """Measure a frame for the step ``before`` which those known are applied; and say whether its values are in [0, 1]."""
@@ -410,7 +416,7 @@ class ClipMatching:
     def _measure_frame_on(self, device: torch.device, frame: Frame, in_range: bool, transfers: list[Any], before: int) -> Any:
         picture, _ = self._picture(device, frame.pixels, frame.mask, in_range)
         if before and len(transfers) == before:
-            pixels, _ = match_picture(self._steps, picture, [], transfers, upto=before)
+            pixels, _ = match_picture(self._steps, picture, [], transfers, self._memory(picture), upto=before)
             picture = stage(picture, pixels)
         return self._steps[before].measure(picture)
 
@@ -432,7 +438,7 @@ class ClipMatching:
             counts = self._steps[0].measure(picture)
             return (self._steps[0].solve(counts, prepared[0]),), cumulative_distribution(counts)
         last = max(index for index, step in enumerate(self._steps) if step.needs_source)
-        pixels, transfers = match_picture(self._steps, picture, prepared, upto=last)
+        pixels, transfers = match_picture(self._steps, picture, prepared, out=self._memory(picture), upto=last)
         transfers.append(self._steps[last].solve(self._steps[last].measure(stage(picture, pixels)), prepared[last]))
         transfers += [
             step.solve(None, of_step) for step, of_step in zip(self._steps[last + 1 :], prepared[last + 1 :], strict=True)
@@ -478,16 +484,19 @@ class ClipMatching:
     ) -> None:
         """Match ``frame`` on ``device``, blend and write to its ``out``."""
         picture, kept = self._picture(device, frame.pixels, frame.mask, in_range)
-        out = None
-        if not self._gradient:
-            fits = frame.out.device == device and frame.out.dtype == picture.pixels.dtype
-            out = frame.out if fits and frame.out.shape == picture.pixels.shape else _interleaved_like(picture.pixels)
+        fits = (frame.out.shape, frame.out.dtype, frame.out.device) == _kind(picture.pixels)
+        out = frame.out if fits and not self._gradient else self._memory(picture)
         matched, _ = match_picture(self._steps, picture, prepared, transfers, out)
         if not self._apart:
-            matched = self._space.join(matched, kept)
+            matched = self._space.join(matched, kept, in_place=out is not None)
             matched = matched if frame.pixels.shape[0] == 3 else matched.mean(dim=0, keepdim=True)
             matched = matched.clamp(0, 1) if out is None else matched.clamp_(0, 1)
         _blend(frame, matched, self._settings.factor, missing)
+
+    def _memory(self, picture: Picture) -> Tensor | None:
+        """New memory for the results of steps, in which the channels of a pixel are neighbours; None with a gradient."""
+        channels, height, width = picture.pixels.shape
+        return None if self._gradient else picture.pixels.new_empty(height, width, channels).movedim(-1, 0)
 
     def _leave(self, frame: Frame) -> None:
         frame.out.copy_(frame.pixels)
@@ -506,9 +515,8 @@ def _add(name: str, total: Any, measured: Any) -> Any:
     return total + measured if total.requires_grad or measured.requires_grad else total.add_(measured)
 
 
-def _interleaved_like(pixels: Tensor) -> Tensor:
-    """New memory for ``[C, H, W]``, in which the channels of a pixel are neighbours."""
-    return pixels.new_empty(*pixels.shape[1:], pixels.shape[0]).movedim(-1, 0)
+def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return tensor.shape, tensor.dtype, tensor.device
 
 
 def _count_missing(pixels: Tensor) -> int:

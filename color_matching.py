@@ -46,7 +46,7 @@ class ColorMatching(torch.nn.Module):
             raise ValueError(f"rotations: expected 2 or more, got {rotations}")
         self.method, self.color_space, self.bins = method, color_space, bins
         self._space = METHODS[method].color_space(color_space)
-        self._steps = METHODS[method].steps(MethodOptions(bins, self._space.span, rotations, regrain))
+        self._steps = METHODS[method].steps(MethodOptions(bins, self._space.span, self._space.axes, rotations, regrain))
 
     def forward(
         self,

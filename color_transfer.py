@@ -1,7 +1,7 @@
 """Transfer of joint color distributions: colors as points, not channel by channel.
 
 The linear methods reduce a picture to the moments of its colors: :func:`color_moments`, from which :func:`monge_kantorovich`
-or :func:`mean_and_deviation` makes an affine map for :func:`apply_affine`. Moments add as histograms do. Iterative
+or :func:`mean_and_deviation` makes an affine map for :func:`~.affine.apply_affine`. Moments add as histograms do. Iterative
 distribution transfer goes all the way to the joint distribution, by matching histograms along rotated axes:
 :class:`RotatedTransfer`, which needs a sample of each picture's colors, :class:`ColorSample`.
 """
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .affine import Affine, apply_affine
 from .histogram_matching import (
     QuantileFunction,
     apply_transfer,
@@ -32,12 +33,12 @@ AXIS_BINS = 8192
 
 # The variance of what rounding to 8 bits adds. A direction in which colors vary less than this holds no picture.
 _ROUNDING_VARIANCE = (1 / 255) ** 2 / 12
-# Colors in a sample. Half of them to all of them, depending on how many pixels there are.
+# Colors in a sample at most. Of a picture with more pixels, there are a third as many or more.
 _SAMPLE = 1 << 17
 # Pixels that are worked on at a time.
 _BLOCK = 1 << 16
-# Pixels that are multiplied as one row. A matrix of 48 columns keeps the vector units of a processor busy, one of 3 does not.
-_ROW = 16
+# Pixels that are multiplied as one row, see affine.py.
+_ROW = 4
 # How far beyond [0, 1] colors are followed.
 _MARGIN = 0.1
 # Among how many random rotations the one is taken whose axes are furthest from those of the rotations before.
@@ -62,12 +63,31 @@ def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
     total = torch.zeros(channels + 1, channels + 1, dtype=torch.float64)
     for block, weight in zip(rows.split(_BLOCK), weight_rows, strict=False):
         # Around the middle of the range, where single precision loses least.
-        ones_and_colors = torch.nn.functional.pad(block - 0.5, (1, 0), value=1.0)
-        weighted = ones_and_colors if weight is None else ones_and_colors * weight.to(block)
-        total = total + (weighted.t() @ ones_and_colors).to("cpu", torch.float64)
+        centred = block - 0.5
+        weighted = centred if weight is None else centred * weight.to(block)
+        count = block.new_tensor(float(len(block))) if weight is None else weight.to(block).sum()
+        first = _sum(weighted)
+        second = _products(weighted, centred)
+        sums = torch.cat([torch.cat([count[None], first])[None], torch.cat([first[:, None], second], dim=1)])
+        total = total + sums.to("cpu", torch.float64)
     shift = torch.eye(channels + 1, dtype=torch.float64)
     shift[0, 1:] = 0.5
     return shift.t() @ total @ shift
+
+
+def _products(left: Tensor, right: Tensor) -> Tensor:
+    """``left^T right`` for rows ``[n, C]``, in wider rows of several pixels, of whose products only some are of use."""
+    channels = left.shape[1]
+    many = len(left) // _ROW * _ROW
+    wide = left[:many].reshape(-1, _ROW * channels).t() @ right[:many].reshape(-1, _ROW * channels)
+    products = wide.view(_ROW, channels, _ROW, channels).diagonal(dim1=0, dim2=2).sum(-1)
+    return products + left[many:].t() @ right[many:] if many < len(left) else products
+
+
+def _sum(rows: Tensor) -> Tensor:
+    """``rows.sum(0)``, likewise."""
+    many = len(rows) // _ROW * _ROW
+    return rows[:many].reshape(-1, _ROW * rows.shape[1]).sum(0).view(_ROW, -1).sum(0) + rows[many:].sum(0)
 
 
 def mean_and_covariance(moments: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,65 +123,30 @@ def monge_kantorovich(source: Tensor, reference: Tensor, span: Sequence[float]) 
     return torch.cat([matrix, (reference_mean - matrix @ source_mean)[:, None]], dim=1)
 
 
-def mean_and_deviation(source: Tensor, reference: Tensor) -> Tensor:
-    """The affine map that gives each channel of the source the reference's mean and standard deviation.
+def mean_and_deviation(source: Tensor, reference: Tensor, axes: Tensor | None = None) -> Tensor:
+    """The affine map that gives the source the reference's mean, and along each axis its standard deviation.
 
-    This is the statistical step of Reinhard et al. 2001, "Color transfer between images"; they take it in the space
-    l-alpha-beta. Where a channel of the source varies less than rounding to 8 bits adds, its deviation is taken as that.
+    This is the statistical step of Reinhard et al. 2001, "Color transfer between images"; they take it along the axes of the
+    space l-alpha-beta. Where the source varies less than rounding to 8 bits adds, its deviation is taken as that.
 
     Args:
         source: as :func:`color_moments` gives them, shape ``[C + 1, C + 1]``.
         reference: likewise.
+        axes: as the rows of a matrix ``[C, C]``, float64; by default the channels.
 
     Returns:
         Shape ``[C, C + 1]``, float64: the matrix and, in the last column, the offset. Differentiable in both moments.
     """
     (source_mean, source_covariance), (reference_mean, reference_covariance) = map(mean_and_covariance, (source, reference))
+    axes = torch.eye(len(source_mean), dtype=source.dtype) if axes is None else axes
+    source_variance, reference_variance = (
+        (axes @ covariance @ axes.t()).diagonal() for covariance in (source_covariance, reference_covariance)
+    )
     # The smallest positive number in place of 0, whose square root has no slope.
-    variance = reference_covariance.diagonal().clamp(min=torch.finfo(source.dtype).tiny)
-    scale = (variance / source_covariance.diagonal().clamp(min=_ROUNDING_VARIANCE)).sqrt()
-    return torch.cat([scale.diag(), (reference_mean - scale * source_mean)[:, None]], dim=1)
-
-
-def apply_affine(pixels: Tensor, affine: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Send each color through an affine map.
-
-    Args:
-        pixels: floating point, shape ``[C, H, W]``, any strides.
-        affine: shape ``[C, C + 1]``, a matrix with the offset as its last column.
-        out: where to write the result, another memory than that of ``pixels``, of the same shape, dtype and device; only
-            where no gradient is wanted. New memory by default.
-
-    Returns:
-        Shape and dtype of ``pixels``, differentiable in both.
-    """
-    rows = pixels.flatten(1).t()
-    if out is None:
-        affine = affine.to(pixels)
-        return torch.addmm(affine[:, -1], rows, affine[:, :-1].t()).t().reshape(pixels.shape)
-    out_rows = out.flatten(1).t()
-    if rows.is_contiguous() and out_rows.is_contiguous():
-        _Affine(affine, pixels).write(rows, out_rows)
-    else:
-        out.copy_(apply_affine(pixels, affine))
-    return out
-
-
-class _Affine:
-    """An affine map ``[C, C + 1]`` made ready for many colors of the dtype and device of ``pixels``."""
-
-    def __init__(self, affine: Tensor, pixels: Tensor) -> None:
-        affine = affine.to(pixels)
-        self._matrix, self._offset = affine[:, :-1].t(), affine[:, -1]
-        self._wide_matrix, self._wide_offset = torch.block_diag(*[self._matrix] * _ROW), self._offset.repeat(_ROW)
-
-    def write(self, rows: Tensor, out: Tensor) -> None:
-        """Write the map of ``rows`` ``[N, C]`` to ``out``, both contiguous."""
-        many = rows.shape[0] // _ROW * _ROW
-        wide = self._wide_offset.numel()
-        torch.addmm(self._wide_offset, rows[:many].view(-1, wide), self._wide_matrix, out=out[:many].view(-1, wide))
-        if many < rows.shape[0]:
-            torch.addmm(self._offset, rows[many:], self._matrix, out=out[many:])
+    wanted = reference_variance.clamp(min=torch.finfo(source.dtype).tiny)
+    scale = (wanted / source_variance.clamp(min=_ROUNDING_VARIANCE)).sqrt()
+    matrix = torch.linalg.inv(axes) @ scale.diag() @ axes
+    return torch.cat([matrix, (reference_mean - matrix @ source_mean)[:, None]], dim=1)
 
 
 @dataclass(frozen=True)
@@ -185,8 +170,10 @@ class ColorSample:
             weights: how much each pixel counts, shape ``[H, W]``; by default each counts as 1.
         """
         height, width = pixels.shape[1:]
-        down = min(height, math.ceil(math.sqrt(height * width / _SAMPLE)))
-        grid = (slice(None, None, down), slice(None, None, math.ceil(height * width / (down * _SAMPLE))))
+        one_of = math.ceil(height * width / _SAMPLE)
+        across = min(width, math.ceil(math.sqrt(one_of)))
+        down = min(height, math.ceil(one_of / across))
+        grid = (slice(None, None, down), slice(None, None, math.ceil(one_of / down)))
         colors = pixels[(slice(None), *grid)].flatten(1)
         every = height * width / colors.shape[1]
         if weights is None:
@@ -251,7 +238,7 @@ class RotatedTransfer:
             levels = torch.empty_like(rows)
             cdfs = []
             for affine in self._there:
-                _Affine(self._to_bins(affine), rows).write(rows, levels)
+                Affine(self._to_bins(affine), rows).write(rows, levels)
                 cdfs.append(self._cdf(levels, reference.weights))
         return [QuantileFunction(cdf) for cdf in cdfs]
 
@@ -269,10 +256,11 @@ class RotatedTransfer:
                 tables.append(quantiles(self._soft_cdf(colors, source.weights).to(quantiles.device)))
                 colors = apply_transfer(colors, tables[-1].to(colors))
             return torch.stack(tables)
-        rows = colors.t().contiguous()
+        # Far beyond [0, 1] there is no bin to count in.
+        rows = colors.t().contiguous().clamp(-_MARGIN, 1 + _MARGIN)
         levels = torch.empty_like(rows)
         for affine, quantiles in zip(self._path, reference, strict=False):
-            _Affine(self._to_bins(affine), rows).write(rows, levels)
+            Affine(self._to_bins(affine), rows).write(rows, levels)
             tables.append(quantiles(self._cdf(levels, source.weights).to(quantiles.device)))
             torch.index_select(self._entries(tables[-1], rows), 0, levels.int().view(-1), out=rows.view(-1))
         return torch.stack(tables)
@@ -295,10 +283,10 @@ class RotatedTransfer:
                 colors = apply_transfer(apply_affine(colors, affine), table)
             return apply_affine(colors, self._path[-1])
         steps = [
-            (_Affine(self._to_bins(affine), pixels), self._entries(table, pixels))
+            (Affine(self._to_bins(affine), pixels), self._entries(table, pixels))
             for affine, table in zip(self._path, tables, strict=False)
         ]
-        last = _Affine(self._path[-1], pixels)
+        last = Affine(self._path[-1], pixels)
         lines = max(1, _BLOCK // pixels.shape[2]) if pixels.device.type == "cpu" else pixels.shape[1]
         noise = self._noise(pixels[:, :lines])
         for part, target in zip(pixels.split(lines, dim=1), out.split(lines, dim=1), strict=True):

@@ -190,6 +190,29 @@ def _match_batch(
         raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {settings.target_index}")
     if settings.factor == 0:
         return image.clone()
+    notes: list[str] = []
+    if gradient and settings.target is None and not METHODS[settings.method].differentiable:
+        notes.append(f"method: {settings.method} has no gradient, so the result has none")
+        with torch.no_grad():
+            result = _match_frames(image, looks, given, settings, device, progress, image_mask, False, notes)
+    else:
+        result = _match_frames(image, looks, given, settings, device, progress, image_mask, gradient, notes)
+    for note in notes:
+        warnings.warn(note, RuntimeWarning, stacklevel=3)
+    return result
+
+
+def _match_frames(
+    image: Tensor,
+    looks: Callable[[], Iterator[Look]],
+    given: int,
+    settings: MatchSettings,
+    device: torch.device | str | None,
+    progress: Callable[[int, int], None] | None,
+    image_mask: Tensor | None,
+    gradient: bool,
+    notes: list[str],
+) -> Tensor:
     colours = min(image.shape[-1], 3)
     device = image.device if device is None else torch.device(device)
     result = torch.empty_like(image, memory_format=torch.contiguous_format)
@@ -200,9 +223,6 @@ def _match_batch(
             pixels, out = (batch[index].movedim(-1, 0)[:colours] for batch in (image, result))
             yield Frame(pixels, mask_of("image_mask", image_mask, index, pixels), look, out)
 
-    notes: list[str] = []
-    if gradient and settings.target is None and not METHODS[settings.method].differentiable:
-        notes.append(f"method: {settings.method} has no gradient, so the result has none")
     for _ in match_clip(
         frames,
         frames,
@@ -216,6 +236,4 @@ def _match_batch(
         gradient=gradient,
     ):
         pass
-    for note in notes:
-        warnings.warn(note, RuntimeWarning, stacklevel=3)
     return result

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from torch import Tensor
+
 from .color_space import ColorSpace
 from .color_transfer import AXIS_BINS, RotatedTransfer, mean_and_deviation, monge_kantorovich, spread_rotations
 from .histogram_matching import LEVELS
@@ -28,12 +30,14 @@ class MethodOptions:
     Attributes:
         bins: of histograms and transfer functions.
         span: of the color space, see :attr:`ColorSpace.span`.
+        axes: of the color space, see :attr:`ColorSpace.axes`.
         rotations: of ``sliced``, 2 or more.
         regrain: whether ``sliced`` restores the texture.
     """
 
     bins: int = LEVELS
     span: tuple[float, ...] = (1.0, 1.0, 1.0)
+    axes: Tensor | None = None
     rotations: int = ROTATIONS
     regrain: bool = True
 
@@ -116,9 +120,9 @@ METHODS = {
     ),
     "reinhard": Method(
         "mean and spread of each channel, in a color space made for it; a gentle change of mood.",
-        lambda _options: (LinearStep(mean_and_deviation),),
+        lambda options: (LinearStep(partial(mean_and_deviation, axes=options.axes)),),
         "Reinhard et al. 2001",
-        own_space="l_alpha_beta",
+        own_space="log_cones",
     ),
     "mkl": Method(
         "mean and covariance of the colors by the smallest linear change; smooth, never bands, good for video.",

@@ -106,7 +106,7 @@ class ReferenceHistogram:
             ValueError: it is not a file that :meth:`save` has written.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if str(arrays["format"]) != _FORMAT:
                     raise ValueError(f"format {arrays['format']}")
                 counts, colors, weights = (torch.from_numpy(arrays[name]) for name in ("counts", "colors", "weights"))

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .color_transfer import ColorSample, RotatedTransfer, apply_affine, color_moments
+from .affine import apply_affine
+from .color_transfer import ColorSample, RotatedTransfer, color_moments
 from .exact_specification import exact_specification
 from .histogram_matching import (
     LEVELS,
@@ -38,12 +39,14 @@ class Picture:
         weights: how much each pixel counts, shape ``[H, W]``; None if all count as 1.
         in_range: whether all values are known to be in [0, 1].
         counts: the picture's histogram ``[C, LEVELS]``, where more is known of it than the pixels tell.
+        rounding: how far apart values of equal colors can be.
     """
 
     pixels: Tensor
     weights: Tensor | None = None
     in_range: bool = False
     counts: Tensor | None = None
+    rounding: float = 0.0
 
 
 class Step(ABC):
@@ -293,7 +296,7 @@ class SkimageStep(Step):
         """Collect the values that count."""
         if picture.counts is not None:
             return FrameValues.of_counts(picture.counts)
-        return FrameValues.of(picture.pixels, picture.weights)
+        return FrameValues.of(_rounded(picture.pixels, picture.rounding), picture.weights)
 
     def totals(self, measured: FrameValues) -> list[float]:
         """How many values there are."""
@@ -305,7 +308,11 @@ class SkimageStep(Step):
 
     def apply(self, pixels: Tensor, transfer: FrameValues, picture: Picture, out: Tensor | None) -> Tensor:
         """Call scikit-image."""
-        return match_frame(pixels, picture.weights, transfer)
+        return match_frame(_rounded(pixels, picture.rounding), picture.weights, transfer)
+
+
+def _rounded(pixels: Tensor, step: float) -> Tensor:
+    return (pixels.detach() / step).round() * step if step else pixels
 
 
 def match_picture(

@@ -1,4 +1,4 @@
-"""What benchmarks and tests measure: memory, and the distance between distributions."""
+"""What benchmarks and tests measure: memory, the distance between distributions, and the texture that is kept."""
 
 from __future__ import annotations
 
@@ -42,6 +42,24 @@ def wasserstein_1(image: Tensor, reference: Tensor) -> Tensor:
         ordered = pixels[0].flatten(0, 1).double().sort(0).values
         rows.append(ordered[(quantiles * len(ordered)).long()])
     return (rows[0] - rows[1]).abs().mean(0)
+
+
+def joint_distance(image: Tensor, reference: Tensor, directions: int = 200) -> float:
+    """Sliced Wasserstein-2 distance of the colors in [1, H, W, 3] to the reference's, of the same size."""
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.randn(3, directions, generator=generator, dtype=torch.float64)
+    axes = (axes / axes.norm(dim=0)).float()
+    ordered = [(pixels[0].flatten(0, 1).float() @ axes).t().contiguous().sort(dim=1).values for pixels in (image, reference)]
+    return float((ordered[0] - ordered[1]).square().mean(dtype=torch.float64).sqrt())
+
+
+def gradient_correlation(image: Tensor, source: Tensor) -> float:
+    """Correlation of the differences between neighbouring pixels in the luma of [1, H, W, 3] with those of the source."""
+    rows = []
+    for pixels in (image, source):
+        luma = pixels[0].double() @ torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64)
+        rows.append(torch.cat([luma.diff(dim=0).flatten(), luma.diff(dim=1).flatten()]))
+    return float(torch.corrcoef(torch.stack(rows))[0, 1])
 
 
 def peak_frames(factor: float) -> float:

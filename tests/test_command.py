@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from comfyui_histogram_match import (
+    METHODS,
+    LinearStretch,
+    Normal,
+    ReferenceHistogram,
+    Uniform,
+    match_images,
+    specify_images,
+)
 from comfyui_histogram_match.command import main
-from photos import photo_8bit
+from photos import photo, photo_8bit
 from PIL import Image
 from skimage.exposure import match_histograms
+from torch import Tensor
 
 
 @pytest.fixture
@@ -124,6 +135,18 @@ def test_as_a_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["shots", "--reference", "reference.png", "--output", "out", "--factor", "nan"], "from 0 to 1, got nan"),
         (["shots", "--reference", "reference.png", "--output", "out", "--factor", "x"], "argument --factor"),
         (["shots", "--reference", "reference.png", "--output", "out", "--method", "x"], "argument --method: invalid choice"),
+        (["shots", "--target", "uniform"], "the following arguments are required: --output"),
+        (["shots", "--target", "uniform", "--reference", "reference.png", "--output", "out"], "argument --target: expected no"),
+        (["shots", "--target", "equal", "--output", "out"], "argument --target: invalid choice"),
+        (["shots", "--target", "normal", "--deviation", "0", "--output", "out"], "deviation: expected 0.001 to inf, got 0.0"),
+        (["shots", "--reference", "reference.png", "--output", "out", "--rotations", "1"], "rotations: expected 2 or more"),
+        (["shots", "--reference", "reference.png", "--output", "out", "--color-space", "x"], "argument --color-space: invalid"),
+        (["--reference", "reference.png", "--save-reference", "look.png"], "expected a name that ends in .npz, got look.png"),
+        (["--save-reference", "look.npz"], "the following arguments are required: --reference"),
+        (
+            ["shots", "--reference", "reference.png", "--output", "out", "--method", "exact", "--source-stats", "uniform"],
+            "source_stats: expected per_frame with the method exact, since it ranks the pixels of one frame, got uniform",
+        ),
         (["shots", "--demo"], "argument --demo: expected neither SOURCE nor --reference"),
     ],
 )
@@ -132,6 +155,52 @@ def test_arguments_that_make_no_sense(
 ) -> None:
     assert message in failure(arguments, capsys)
     assert sorted(path.name for path in folder.iterdir()) == ["reference.png", "shots"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_and_color_spaces(folder: Path, method: str) -> None:
+    arguments = ["shots/a.png", "--reference", "reference.png", "--output", "out.png", "--rotations", "5"]
+    assert main([*arguments, "--method", method, "--color-space", "oklab"]) == 0
+    expected = match_images(photo("astronaut"), photo("coffee"), method, color_space="oklab", rotations=5)
+    assert np.abs(pixels("out.png") - (expected[0] * 255).round().numpy()).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target"),
+    [
+        (["uniform"], Uniform()),
+        (["normal", "--mean", "0.3", "--deviation", "0.1"], Normal(0.3, 0.1)),
+        (["linear_stretch", "--clip-low", "3", "--clip-high", "4"], LinearStretch(3, 4)),
+    ],
+)
+def test_targets(folder: Path, arguments: list[str], target: Callable[[Tensor], Tensor]) -> None:
+    assert main(["shots", "--output", "out", "--target", *arguments, "--color-space", "lab"]) == 0
+    expected = specify_images(photo("astronaut"), target, color_space="lab")
+    assert np.abs(pixels("out/a.png") - (expected[0] * 255).round().numpy()).max() <= 1
+    assert (folder / "out" / "b.jpg").exists()
+
+
+def test_a_target_for_a_sequence(folder: Path) -> None:
+    Image.fromarray(photo_8bit("astronaut")[::-1]).save("shots/c.png")
+    arguments = ["shots/a.png", "shots/c.png", "--output", "out", "--target", "uniform", "--source-stats", "uniform"]
+    assert main(arguments) == 0
+    assert np.array_equal(pixels("out/a.png"), pixels("out/c.png")[::-1])
+
+
+def test_a_reference_is_kept_and_serves_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    looks = ["--reference", "reference.png", "--reference", "shots/b.jpg"]
+    assert main([*looks, "--save-reference", "looks/warm.npz"]) == 0
+    assert main(["shots/a.png", *looks, "--reference-stats", "pooled", "--output", "out.png"]) == 0
+    assert main(["shots/a.png", "--reference", "looks/warm.npz", "--output", "again.png"]) == 0
+    assert np.array_equal(pixels("out.png"), pixels("again.png"))
+    # What has been kept can be added to, while it is used.
+    more = ["--reference", "looks/warm.npz", "--reference", "shots/a.png"]
+    assert main(["shots/a.png", *more, "--save-reference", "looks/more.npz", "--output", "third.png"]) == 0
+    assert ReferenceHistogram.load("looks/more.npz").pictures == 3
+    assert "looks/more.npz exists; --overwrite replaces it" in failure([*more, "--save-reference", "looks/more.npz"], capsys)
+    (folder / "broken.npz").write_bytes(b"x")
+    arguments = ["shots/a.png", "--reference", "broken.npz", "--output", "fourth.png"]
+    assert "broken.npz: expected a file of Reference Histogram" in failure(arguments, capsys)
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="torch finds a GPU here")

@@ -1,0 +1,153 @@
+"""Many pictures as one reference: pooled, added, kept in a file."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from comfyui_histogram_match import METHODS, ReferenceHistogram, match_images
+from measures import wasserstein_1
+from photos import photo
+
+IMAGE = photo("chelsea")[:, ::2, ::2]
+LOOKS = torch.cat([photo(name)[:, :300, :400] for name in ("coffee", "astronaut", "stereo_motorcycle")])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_serves_as_the_pictures_do_pooled(method: str) -> None:
+    kept = match_images(IMAGE, ReferenceHistogram.of(LOOKS), method)
+    pooled = match_images(IMAGE, LOOKS, method, reference_stats="pooled")
+    if method in ("pytorch", "nearest", "exact", "skimage"):
+        torch.testing.assert_close(kept, pooled, rtol=0, atol=1e-6)
+    else:
+        # Served from a sample of a third of the colors.
+        assert float(wasserstein_1(kept, pooled).max()) <= 0.5 / 255
+        assert float((kept - pooled).abs().mean()) <= 1 / 255
+
+
+@pytest.mark.parametrize("color_space", ["luminance", "lab", "oklab", "ycbcr"])
+def test_it_serves_every_color_space(color_space: str) -> None:
+    kept = match_images(IMAGE, ReferenceHistogram.of(LOOKS), color_space=color_space)
+    pooled = match_images(IMAGE, LOOKS, color_space=color_space, reference_stats="pooled")
+    assert float((kept - pooled).abs().mean()) <= 1 / 255
+
+
+@pytest.mark.parametrize("mode", ["uniform", "smoothed"])
+@pytest.mark.parametrize("method", ["pytorch", "hm-mkl-hm", "sliced"])
+def test_it_serves_clips(mode: str, method: str) -> None:
+    clip = torch.cat([IMAGE, IMAGE * 0.8, IMAGE * 0.7])[:, ::2, ::2]
+    reference = ReferenceHistogram.of(LOOKS)
+    matched = match_images(clip, reference, method, source_stats=mode, reference_stats="pooled")
+    assert torch.equal(matched, match_images(clip, reference, method, source_stats=mode))
+    assert bool(matched.isfinite().all())
+
+
+def test_sets_add() -> None:
+    parts = [ReferenceHistogram.of(look[None]) for look in LOOKS]
+    together = parts[0] + parts[1] + parts[2]
+    assert together.pictures == 3
+    assert torch.equal(together.counts, ReferenceHistogram.of(LOOKS).counts)
+    assert float(together.sample.weights.sum()) == pytest.approx(3 * 300 * 400, rel=1e-4)
+    large = sum((ReferenceHistogram.of(torch.rand(1, 700, 700, 3)) for _ in range(4)), together)
+    assert large.sample.weights.numel() <= 2**17
+    assert float(large.sample.weights.sum()) == pytest.approx(float(large.counts[0].sum()), rel=1e-3)
+
+
+def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
+    reference = ReferenceHistogram.of(LOOKS)
+    reference.save(tmp_path / "look.npz")
+    loaded = ReferenceHistogram.load(tmp_path / "look.npz")
+    assert loaded.pictures == 3
+    assert torch.equal(loaded.counts, reference.counts)
+    assert torch.equal(loaded.sample.colors, reference.sample.colors)
+    assert torch.equal(loaded.sample.weights, reference.sample.weights)
+    assert [path.name for path in tmp_path.iterdir()] == ["look.npz"]
+    assert (tmp_path / "look.npz").stat().st_size <= 2_000_000
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "look.npz"
+    ReferenceHistogram.of(LOOKS[:1]).save(path)
+    before = path.read_bytes()
+
+    def fail(file: Any, **_: object) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(OSError, match="disk full"):
+        ReferenceHistogram.of(LOOKS).save(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["look.npz"]
+
+
+def test_gray_alpha_masks_and_what_is_not_finite() -> None:
+    gray = photo("camera")
+    assert torch.equal(ReferenceHistogram.of(gray).counts, ReferenceHistogram.of(gray.expand(-1, -1, -1, 3)).counts)
+    alpha = torch.cat([LOOKS, torch.rand(3, 300, 400, 1)], dim=-1)
+    assert torch.equal(ReferenceHistogram.of(alpha).counts, ReferenceHistogram.of(LOOKS).counts)
+    mask = torch.zeros(1, 300, 400)
+    mask[:, :100] = 1
+    masked = ReferenceHistogram.of(LOOKS, mask)
+    assert torch.equal(masked.counts, ReferenceHistogram.of(LOOKS[:, :100]).counts)
+    assert masked.sample.weights.numel() == 3 * 100 * 400
+    broken = LOOKS.clone()
+    broken[0, 5, 5, 1] = float("nan")
+    assert float(ReferenceHistogram.of(broken).counts[0].sum()) == 3 * 300 * 400 - 1
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "error", "message"),
+    [
+        ([1], None, TypeError, "images: expected a torch.Tensor, got list"),
+        (torch.rand(4, 4, 3), None, ValueError, r"images: expected shape \[B, H, W, C\]"),
+        (torch.full((1, 4, 4, 3), float("nan")), None, ValueError, "images: expected finite pixels that count, got none"),
+        (torch.rand(1, 4, 4, 3), torch.zeros(1, 4, 4), ValueError, "images: expected finite pixels that count, got none"),
+        (torch.rand(1, 4, 4, 3), torch.zeros(4, 4), ValueError, r"mask: expected shape \[1 or 1, H, W\]"),
+    ],
+)
+def test_a_bad_argument_is_named(image: Any, mask: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ReferenceHistogram.of(image, mask)
+
+
+def test_it_needs_no_mask_and_a_color_image() -> None:
+    reference = ReferenceHistogram.of(LOOKS)
+    with pytest.raises(ValueError, match="reference_mask: expected None with a ReferenceHistogram"):
+        match_images(IMAGE, reference, reference_mask=torch.ones(1, 4, 4))
+    with pytest.raises(ValueError, match="reference: expected 1 channel to go with an image of 1, got 3 channels"):
+        match_images(IMAGE[..., :1], reference)
+
+
+@pytest.mark.parametrize("content", ["nothing", "text", "half", "other", "shape", "negative", "pickle"])
+def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "look.npz"
+    ReferenceHistogram.of(LOOKS[:1]).save(path)
+    whole = path.read_bytes()
+    with np.load(path) as arrays:
+        good = dict(arrays)
+    if content == "nothing":
+        path.write_bytes(b"")
+    elif content == "text":
+        path.write_text("a look")
+    elif content == "half":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif content == "other":
+        np.savez(path, counts=good["counts"])
+    elif content == "shape":
+        np.savez(path, **{**good, "counts": good["counts"][:2]})
+    elif content == "negative":
+        np.savez(path, **{**good, "weights": -good["weights"]})
+    else:
+        path.write_bytes(pickle.dumps(good))
+    with pytest.raises(ValueError, match=r"look\.npz: expected"):
+        ReferenceHistogram.load(path)
+
+
+def test_a_missing_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        ReferenceHistogram.load(tmp_path / "none.npz")
