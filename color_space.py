@@ -43,8 +43,9 @@ _OKLAB_OPPONENTS = torch.tensor(
     ),
     dtype=torch.float64,
 )
-# A gray has no opponents; in [0, 1] that is in the middle.
-_OKLAB_MIDDLE = (0.0, 0.5, 0.5)
+# A gray has no opponents; of 256 levels, that is the one in the middle.
+_MIDDLE = 128 / 255
+_OKLAB_MIDDLE = (0.0, _MIDDLE, _MIDDLE)
 # RGB to cone responses: Reinhard et al. 2001, "Color transfer between images".
 _RUDERMAN_CONES = torch.tensor(
     ((0.3811, 0.5783, 0.0402), (0.1967, 0.7244, 0.0782), (0.0241, 0.1288, 0.8444)),
@@ -144,13 +145,13 @@ def _to_lab(rgb: Tensor) -> Tensor:
     from kornia.color import rgb_to_lab
 
     lab: Tensor = rgb_to_lab(rgb)
-    return torch.cat([lab[:1] / 100, lab[1:] / 255 + 0.5])
+    return torch.cat([lab[:1] / 100, lab[1:] / 255 + _MIDDLE])
 
 
 def _from_lab(channels: Tensor) -> Tensor:
     from kornia.color import lab_to_rgb
 
-    rgb: Tensor = lab_to_rgb(torch.cat([channels[:1] * 100, (channels[1:] - 0.5) * 255]), clip=False)
+    rgb: Tensor = lab_to_rgb(torch.cat([channels[:1] * 100, (channels[1:] - _MIDDLE) * 255]), clip=False)
     return rgb
 
 
@@ -178,7 +179,7 @@ def _oklab(like: Tensor) -> Pixelwise:
 
     precise = like[:, :1, :1].to(precise_dtype(like.device))
     to_cones = _mixing(_OKLAB_CONES, precise)
-    to_opponents = _mixing(_OKLAB_OPPONENTS, precise, after=torch.tensor(_OKLAB_MIDDLE))
+    to_opponents = _mixing(_OKLAB_OPPONENTS, precise, after=torch.tensor(_OKLAB_MIDDLE, dtype=torch.float64))
 
     def convert(rgb: Tensor) -> Tensor:
         cones = to_cones(rgb_to_linear_rgb(rgb).to(precise.dtype))

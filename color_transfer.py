@@ -61,9 +61,10 @@ def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
     weight_rows = repeat(None) if weights is None else weights.reshape(-1, 1).split(_BLOCK)
     channels = rows.shape[1]
     total = torch.zeros(channels + 1, channels + 1, dtype=torch.float64)
+    # Single precision loses least around the mean.
+    centre = rows[:_BLOCK].detach().mean(dim=0)
     for block, weight in zip(rows.split(_BLOCK), weight_rows, strict=False):
-        # Around the middle of the range, where single precision loses least.
-        centred = block - 0.5
+        centred = block - centre
         weighted = centred if weight is None else centred * weight.to(block)
         count = block.new_tensor(float(len(block))) if weight is None else weight.to(block).sum()
         first = _sum(weighted)
@@ -71,7 +72,7 @@ def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
         sums = torch.cat([torch.cat([count[None], first])[None], torch.cat([first[:, None], second], dim=1)])
         total = total + sums.to("cpu", torch.float64)
     shift = torch.eye(channels + 1, dtype=torch.float64)
-    shift[0, 1:] = 0.5
+    shift[0, 1:] = centre
     return shift.t() @ total @ shift
 
 

@@ -49,7 +49,7 @@ def test_all_colors_are_in_range(name: str) -> None:
 
 def test_lab_is_that_of_scikit_image() -> None:
     channels, _ = ColorSpace("lab").split(cube())
-    lab = torch.stack([channels[0] * 100, (channels[1] - 0.5) * 255, (channels[2] - 0.5) * 255])
+    lab = torch.stack([channels[0] * 100, channels[1] * 255 - 128, channels[2] * 255 - 128])
     expected = rgb2lab(cube().movedim(0, -1).double().numpy())
     assert float((lab.movedim(0, -1) - torch.from_numpy(expected)).abs().max()) <= 0.02
 
@@ -66,7 +66,7 @@ def test_lab_is_that_of_scikit_image() -> None:
 )
 def test_oklab_of_known_colors(rgb: tuple[float, ...], oklab: tuple[float, ...]) -> None:
     channels, _ = ColorSpace("oklab").split(torch.tensor(rgb).view(3, 1, 1))
-    expected = (oklab[0], oklab[1] + 0.5, oklab[2] + 0.5)
+    expected = (oklab[0], oklab[1] + 128 / 255, oklab[2] + 128 / 255)
     np.testing.assert_allclose(channels.flatten().numpy(), expected, atol=1e-4)
 
 

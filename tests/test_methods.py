@@ -157,13 +157,15 @@ def test_pictures_without_spread_give_something_sensible(method: str) -> None:
                 # There is only one color to go to; sliced keeps the texture all the same. Algorithm 1 sends what is in the
                 # darker half of the source to black, where the target's distribution is 0 and that is nearer than 1.
                 difference = (matched - reference[:1, :1, :1]).abs()
-                assert float(difference.mean()) <= (4 if method == "sliced" else 2) / 255, (source, target, space)
+                assert float(difference.mean()) <= (6 if method == "sliced" else 2) / 255, (source, target, space)
             if source in ("even", "pixel") and method not in ("exact", "sliced"):
                 assert float((matched - matched[:, :1, :1]).abs().max()) <= 1e-3, (source, target, space)
             if source == target and source not in ("photo", "gray"):
                 assert float((matched - image).abs().max()) <= 1.5 / 255, (source, target, space)
             if source == target == "gray":
-                assert float((matched[..., 0] - matched[..., 2]).abs().max()) <= 2 / 255, (source, target, space)
+                # The noise with which sliced spreads equal values has color.
+                difference = (matched[..., 0] - matched[..., 2]).abs()
+                assert float(difference.max()) <= (4 if method == "sliced" else 2) / 255, (source, target, space)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -49,17 +49,23 @@ def test_everything_public_is_documented() -> None:
         assert (vars(comfyui_histogram_match)[name].__doc__ or "").strip(), name
 
 
-def test_a_static_scan_finds_the_node_s_id() -> None:
+def test_a_static_scan_finds_the_nodes_ids() -> None:
     source = (ROOT / "nodes.py").read_text(encoding="utf-8")
     calls = [
         call for call in ast.walk(ast.parse(source)) if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema"
     ]
     ids = [ast.unparse(word.value) for call in calls for word in call.keywords if word.arg == "node_id"]
-    assert ids == ["'ImageHistogramMatch'"]
+    assert ids == ["'ImageHistogramMatch'", "'ImageHistogramSpecify'", "'ReferenceHistogram'"]
 
 
 def test_the_maths_knows_neither_comfyui_nor_files() -> None:
-    for name, allowed in [("histogram_matching.py", {"torch"}), ("matching.py", {"torch", "numpy", "skimage"})]:
+    torch_only = ("affine", "color_transfer", "exact_specification", "histogram_matching", "regrain", "specification")
+    allowed_in = {f"{name}.py": {"torch"} for name in torch_only} | {
+        "color_space.py": {"torch", "kornia"},
+        "matching.py": {"torch"},
+        "skimage_matching.py": {"torch", "numpy", "skimage"},
+    }
+    for name, allowed in allowed_in.items():
         tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
         imported = {
             alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
