@@ -70,9 +70,9 @@ def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
         first = _sum(weighted)
         second = _products(weighted, centred)
         sums = torch.cat([torch.cat([count[None], first])[None], torch.cat([first[:, None], second], dim=1)])
-        total = total + sums.to("cpu", torch.float64)
+        total = total + sums.cpu().double()
     shift = torch.eye(channels + 1, dtype=torch.float64)
-    shift[0, 1:] = centre
+    shift[0, 1:] = centre.cpu()
     return shift.t() @ total @ shift
 
 

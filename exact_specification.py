@@ -49,14 +49,14 @@ def exact_specification(channel: Tensor, reference_counts: Tensor, weights: Tens
         middle = torch.arange(order.numel(), dtype=torch.float64, device="cpu") + 0.5
         total = float(order.numel())
     else:
-        ordered = weights.flatten()[order].double().cpu()
+        ordered = weights.flatten()[order].cpu().double()
         cumulative = ordered.cumsum(0)
         middle, total = cumulative - ordered / 2, float(cumulative[-1]) if len(cumulative) else 0.0
     reference = reference_counts.cpu().cumsum(0)
     # With equal totals the factor is 1, and whole numbers stay what they are.
     wanted = middle * (float(reference[-1]) / total) if total else middle
     level = torch.searchsorted(reference, wanted).clamp_(max=LEVELS - 1)
-    values = (level.double() / (LEVELS - 1)).to(result)
+    values = (level.double() / (LEVELS - 1)).to(result.dtype).to(result.device)
     return result.flatten().index_copy(0, order, values).view(channel.shape)
 
 

@@ -107,7 +107,8 @@ class ChannelStep(Step):
     def measure(self, picture: Picture) -> Tensor:
         """Count."""
         if picture.counts is not None and self.bins == LEVELS:
-            return picture.counts
+            # Sums of measurements are made in place.
+            return picture.counts.clone()
         weights = None if picture.weights is None else picture.weights[None]
         counts = histogram(picture.pixels, self.bins, weights, in_range=picture.in_range or None)
         # Where a device has no float64, sums over a clip are exact all the same.

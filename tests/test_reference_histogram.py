@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 from comfyui_histogram_match import METHODS, ReferenceHistogram, match_images
+from comfyui_histogram_match.clip_matching import Frame, Look, MatchSettings, match_clip
+from comfyui_histogram_match.matching import look_of
 from measures import wasserstein_1
 from photos import photo
 
+CPU = torch.device("cpu")
 IMAGE = photo("chelsea")[:, ::2, ::2]
 LOOKS = torch.cat([photo(name)[:, :300, :400] for name in ("coffee", "astronaut", "stereo_motorcycle")])
 
@@ -44,6 +47,20 @@ def test_it_serves_clips(mode: str, method: str) -> None:
     matched = match_images(clip, reference, method, source_stats=mode, reference_stats="pooled")
     assert torch.equal(matched, match_images(clip, reference, method, source_stats=mode))
     assert bool(matched.isfinite().all())
+
+
+def test_it_stays_as_it_is() -> None:
+    reference = ReferenceHistogram.of(LOOKS)
+    before = reference.counts.clone(), reference.sample.weights.clone()
+    looks = [look_of(reference, "kept"), Look(LOOKS[0].movedim(-1, 0), None, "picture"), look_of(reference, "kept")]
+    frame = Frame(IMAGE[0].movedim(-1, 0), None, None, torch.empty_like(IMAGE[0]).movedim(-1, 0))
+    settings = MatchSettings(reference_stats="pooled")
+    run = match_clip(list, lambda: [frame], lambda: looks, settings, CPU, parallel=False, lengths=None, note=print)
+    (matched,) = [frame.out.movedim(0, -1)[None] for frame in run]
+    assert torch.equal(reference.counts, before[0])
+    assert torch.equal(reference.sample.weights, before[1])
+    expected = match_images(IMAGE, torch.cat([LOOKS, LOOKS[:1], LOOKS]), reference_stats="pooled")
+    torch.testing.assert_close(matched, expected, rtol=0, atol=1e-6)
 
 
 def test_sets_add() -> None:
