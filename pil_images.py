@@ -19,15 +19,18 @@ def match_pil(
     method: str = "pytorch",
     factor: float = 1.0,
     device: torch.device | str | None = None,
+    *,
+    color_space: str = "rgb",
 ) -> Image.Image:
-    """Give a Pillow image the histogram of another, channel by channel.
+    """Give a Pillow image the colors of another.
 
     Args:
         source: mode L, LA, RGB, RGBA or I;16, of any size. The palette modes P and PA are read as RGB or RGBA, 1 as L.
         reference: likewise; its size may differ. A gray reference serves every channel of a colour source.
-        method: ``"pytorch"`` or ``"skimage"``, as in :func:`match_images`.
+        method: as in :func:`match_images`.
         factor: 0 (unchanged) to 1 (matched).
         device: where to compute, by default the CPU.
+        color_space: as in :func:`match_images`.
 
     Returns:
         The source's size, mode (palettes as above) and alpha.
@@ -39,7 +42,7 @@ def match_pil(
     """
     source, reference = _plain("source", source), _plain("reference", reference)
     pixels, alpha = _pixels(source)
-    matched = match_images(pixels, _pixels(reference)[0], method, factor, device)
+    matched = match_images(pixels, _pixels(reference)[0], method, factor, device, color_space=color_space)
     highest = 2 ** _DEPTHS[source.mode] - 1
     values = (torch.cat([matched, alpha], dim=-1) * highest).round()[0].cpu().numpy()
     values = values.astype(np.uint8 if highest == 255 else np.uint16)

@@ -90,3 +90,11 @@ def test_the_example_workflows_use_the_node() -> None:
     workflow = json.loads((ROOT / "example_workflows/histogram_match.json").read_text(encoding="utf-8"))
     (node,) = [node for node in workflow["nodes"] if node["type"] == "ImageHistogramMatch"]
     assert node["widgets_values"] == ["pytorch", 1, "auto"]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("example_workflows/*.json")), ids=lambda path: path.stem)
+def test_every_example_workflow_has_a_picture_and_only_known_nodes(path: Path) -> None:
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    known = {"ImageHistogramMatch", "ImageHistogramSpecify", "ReferenceHistogram"}
+    assert {node["type"] for node in workflow["nodes"]} - known <= {"LoadImage", "SaveImage"}
+    assert path.with_suffix(".jpg").stat().st_size <= 300_000

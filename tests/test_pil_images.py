@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from comfyui_histogram_match import match_pil
-from photos import photo_8bit
+from comfyui_histogram_match import match_images, match_pil
+from photos import photo, photo_8bit
 from PIL import Image
 from skimage.exposure import match_histograms
 
@@ -76,3 +76,10 @@ def test_16_bits_stay_16_bits() -> None:
 def test_exception(source: Image.Image, reference: Image.Image, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         match_pil(source, reference)
+
+
+def test_methods_and_color_spaces() -> None:
+    source, reference = Image.fromarray(photo_8bit("chelsea")), Image.fromarray(photo_8bit("coffee"))
+    matched = match_pil(source, reference, "mkl", color_space="lab")
+    expected = match_images(photo("chelsea"), photo("coffee"), "mkl", color_space="lab")
+    assert np.abs(np.array(matched).astype(int) - (expected[0] * 255).round().numpy()).max() <= 1
