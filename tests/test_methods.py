@@ -32,7 +32,8 @@ def test_readme_and_command_describe_it(method: str, capsys: pytest.CaptureFixtu
     assert f"| `{method}` | {METHODS[method].use}" in readme
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert f"{method}: " in capsys.readouterr().out
+    # Lines are broken at hyphens as well.
+    assert f"{method}: {METHODS[method].use.rstrip('.')};".replace(" ", "") in "".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("method", DIFFERENTIABLE)
@@ -165,7 +166,7 @@ def test_pictures_without_spread_give_something_sensible(method: str) -> None:
             if source == target == "gray":
                 # The noise with which sliced spreads equal values has color.
                 difference = (matched[..., 0] - matched[..., 2]).abs()
-                assert float(difference.max()) <= (4 if method == "sliced" else 2) / 255, (source, target, space)
+                assert float(difference.mean() if method == "sliced" else difference.max()) <= 2 / 255, (source, target, space)
 
 
 @pytest.mark.parametrize("method", METHODS)
