@@ -1,9 +1,8 @@
-"""Transfer of joint color distributions: colors as points, not channel by channel.
+"""Transfer of joint color distributions, with colors as points in a space and not as values in channels.
 
-The linear methods reduce a picture to the moments of its colors: :func:`color_moments`, from which :func:`monge_kantorovich`
-or :func:`mean_and_deviation` makes an affine map for :func:`~.affine.apply_affine`. Moments add as histograms do. Iterative
-distribution transfer goes all the way to the joint distribution, by matching histograms along rotated axes:
-:class:`RotatedTransfer`, which needs a sample of each picture's colors, :class:`ColorSample`.
+The linear methods reduce a picture to the moments of its colors, and make an affine map of the moments of two pictures. Moments
+add as histograms do. Iterative distribution transfer goes all the way to the joint distribution, by matching histograms along
+the axes of one rotated space after the other. What it measures of a picture is a sample of the colors in it.
 """
 
 from __future__ import annotations
@@ -47,15 +46,15 @@ _LOOK_BACK = 8
 
 
 def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Sum up the first and second moments of colors. Like counts, the moments of several pictures add.
+    """Sum up the first and second moments of colors. Like the counts in histograms, the moments of several pictures add.
 
     Args:
         pixels: floating point, shape ``[C, H, W]``, finite values.
-        weights: how much each pixel counts, shape ``[H, W]``; by default each counts as 1.
+        weights: how much each pixel counts, shape ``[H, W]``; by default all of them count the same, as one pixel.
 
     Returns:
-        The sum over pixels of ``[1, c] [1, c]^T`` for the color c, shape ``[C + 1, C + 1]``, float64 on the CPU.
-        Differentiable in both arguments.
+        A matrix in double precision, on the processor: the outer product of a color with itself, with a one put in front of the
+        color's values, summed over all pixels. Differentiable in both arguments.
     """
     rows = pixels.flatten(1).t()
     weight_rows = repeat(None) if weights is None else weights.reshape(-1, 1).split(_BLOCK)
@@ -101,18 +100,20 @@ def mean_and_covariance(moments: Tensor) -> tuple[Tensor, Tensor]:
 def monge_kantorovich(source: Tensor, reference: Tensor, span: Sequence[float]) -> Tensor:
     """The affine map that gives the source's mean and covariance to the reference's with the least change of colors.
 
-    With the covariances A of the source and B of the reference its matrix is
-    ``A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2`` (Pitie and Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping for
-    example-based colour transfer"). Where the source's colors vary less than rounding to 8 bits adds, in a gray or in an even
-    picture, A is taken as that: there is nothing to stretch.
+    With the covariances A of the source and B of the reference, its matrix is the root of A, times B, times the root of A, of
+    all that the root, and before and after that the inverse of the root of A (Pitie and Kokaram 2007, "The linear
+    Monge-Kantorovitch linear colour mapping for example-based colour transfer"). Where the colors of the source vary less than
+    rounding to eight bits adds, in a gray or in an even picture, the covariance is taken as that of rounding, since there is
+    nothing to stretch.
 
     Args:
-        source: as :func:`color_moments` gives them, shape ``[C + 1, C + 1]``.
-        reference: likewise.
-        span: what 1 is in each channel, in the units in which the change is to be least.
+        source: the sums of moments of the source, as the function for moments in this module gives them.
+        reference: likewise those of the reference.
+        span: what a step of one is in each channel, in the units in which the change of colors is to be least.
 
     Returns:
-        Shape ``[C, C + 1]``, float64: the matrix and, in the last column, the offset. Differentiable in both moments.
+        The matrix with the offset as its last column, in double precision, shape ``[C, C + 1]``. Differentiable in both sums
+        of moments.
     """
     (source_mean, source_covariance), (reference_mean, reference_covariance) = map(mean_and_covariance, (source, reference))
     units = torch.tensor(span, dtype=source.dtype)
@@ -240,7 +241,7 @@ class RotatedTransfer:
             cdfs = []
             for affine in self._there:
                 Affine(self._to_bins(affine), rows).write(rows, levels)
-                cdfs.append(self._cdf(levels, reference.weights))
+                cdfs.append(self._counted_cdf(levels, reference.weights))
         return [QuantileFunction(cdf) for cdf in cdfs]
 
     def solve(self, source: ColorSample, reference: Sequence[QuantileFunction]) -> Tensor:
@@ -262,7 +263,7 @@ class RotatedTransfer:
         levels = torch.empty_like(rows)
         for affine, quantiles in zip(self._path, reference, strict=False):
             Affine(self._to_bins(affine), rows).write(rows, levels)
-            tables.append(quantiles(self._cdf(levels, source.weights).to(quantiles.device)))
+            tables.append(quantiles(self._counted_cdf(levels, source.weights).to(quantiles.device)))
             torch.index_select(self._entries(tables[-1], rows), 0, levels.int().view(-1), out=rows.view(-1))
         return torch.stack(tables)
 
@@ -322,7 +323,7 @@ class RotatedTransfer:
         wider = torch.nn.functional.pad(table[None], (self._beyond, self._beyond), mode="replicate")
         return wider.to(pixels).flatten()
 
-    def _cdf(self, levels: Tensor, weights: Tensor) -> Tensor:
+    def _counted_cdf(self, levels: Tensor, weights: Tensor) -> Tensor:
         """The distribution in whole bins, from indices ``[N, C]`` into :meth:`_entries`."""
         channels, width = levels.shape[1], self._bins + 2 * self._beyond
         weights = weights[:, None].expand_as(levels).reshape(-1).to(precise_dtype(weights.device))

@@ -130,18 +130,19 @@ def transfer_function(source_cdf: Tensor, reference_cdf: Tensor) -> Tensor:
 
 
 def nearest_transfer_function(source_counts: Tensor, reference_counts: Tensor) -> Tensor:
-    """Map each of 256 levels of the source to the level whose cumulative distribution in the reference is nearest.
+    """Map each of 256 levels of the source to the level whose cumulative distribution in the reference is nearest to its own.
 
-    This is conventional histogram matching as textbooks have it, and as Algorithm 1 of the supplement to Otsuka et al. 2025,
-    "Rethinking image histogram matching for image classification", writes it down: of several levels equally near, the
-    darkest. It has no gradient.
+    This is conventional histogram matching as textbooks have it, and as the first algorithm of the supplement to Otsuka et al.
+    2025, "Rethinking image histogram matching for image classification", writes it down: of several levels equally near, the
+    darkest one. It has no gradient.
 
     Args:
-        source_counts: histogram at 65536 levels, shape ``[C, 65536]``, as :func:`histogram` gives it.
-        reference_counts: likewise, shape ``[C or 1, 65536]``.
+        source_counts: a histogram at 65536 levels, as the function for histograms in this module gives it with so many bins.
+        reference_counts: likewise, with as many channels as the source or with one channel.
 
     Returns:
-        A table of shape ``[C, 65536]``: the same value, a multiple of 1/255, for all levels that round to one of 256.
+        A table in the shape of the source's histogram. All levels that round to the same one of 256 have the same value in it,
+        which is one of 256 levels again.
     """
     nearest_8bit = (torch.arange(LEVELS, device=source_counts.device) + 128) // 257
     source_cdf, reference_cdf = (
