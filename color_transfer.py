@@ -53,7 +53,7 @@ def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
         weights: how much each pixel counts, shape ``[H, W]``; by default all of them count the same, as one pixel.
 
     Returns:
-        A matrix in double precision, on the processor: the outer product of a color with itself, with a one put in front of the
+        A matrix ``[C + 1, C + 1]`` in double precision, on the processor: the outer product of a color with itself, with a one put in front of the
         color's values, summed over all pixels. Differentiable in both arguments.
     """
     rows = pixels.flatten(1).t()
