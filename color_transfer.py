@@ -53,8 +53,8 @@ def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
         weights: how much each pixel counts, shape ``[H, W]``; by default all of them count the same, as one pixel.
 
     Returns:
-        A matrix ``[C + 1, C + 1]`` in double precision, on the processor: the outer product of a color with itself, with a one put in front of the
-        color's values, summed over all pixels. Differentiable in both arguments.
+        A matrix ``[C + 1, C + 1]`` in double precision, on the processor: the outer product of a color with itself, with a one
+        put in front of the color's values, summed over all pixels. Differentiable in both arguments.
     """
     rows = pixels.flatten(1).t()
     weight_rows = repeat(None) if weights is None else weights.reshape(-1, 1).split(_BLOCK)
