@@ -299,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
         "--device",
         choices=("auto", "cpu", "gpu"),
         default="auto",
-        help="where pytorch computes; auto takes the GPU if there is one; default: %(default)s",
+        help="where to compute; auto takes the GPU if there is one; default: %(default)s",
     )
     target = parser.add_argument_group("histograms without a reference")
     target.add_argument(

@@ -6,7 +6,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -87,15 +87,15 @@ class ReferenceHistogram:
             "weights": self.sample.weights.numpy(),
             "pictures": np.array(self.pictures),
         }
-        with NamedTemporaryFile(dir=path.parent, suffix=SUFFIX, delete=False) as file:
-            try:
+        # Not a file of the module tempfile, which nobody else may read.
+        unfinished = path.with_name(f".{path.name}.{uuid4()}")
+        try:
+            with open(unfinished, "xb") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                file.close()
-                os.unlink(file.name)
-                raise
+            os.replace(unfinished, path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ReferenceHistogram:

@@ -83,6 +83,8 @@ def test_a_file_holds_all_of_it(tmp_path: Path) -> None:
     assert torch.equal(loaded.sample.weights, reference.sample.weights)
     assert [path.name for path in tmp_path.iterdir()] == ["look.npz"]
     assert (tmp_path / "look.npz").stat().st_size <= 2_000_000
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "look.npz").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
