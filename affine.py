@@ -23,7 +23,7 @@ def apply_affine(pixels: Tensor, affine: Tensor, *, out: Tensor | None = None) -
     """
     rows = pixels.flatten(1).t()
     if out is None:
-        affine = _like(affine, pixels)
+        affine = like(affine, pixels)
         return torch.addmm(affine[:, -1], rows, affine[:, :-1].t()).t().reshape(pixels.shape)
     out_rows = out.flatten(1).t()
     if rows.is_contiguous() and out_rows.is_contiguous():
@@ -37,7 +37,7 @@ class Affine:
     """An affine map ``[C, C + 1]`` made ready for many colors of the dtype and device of ``pixels``."""
 
     def __init__(self, affine: Tensor, pixels: Tensor) -> None:
-        affine = _like(affine, pixels)
+        affine = like(affine, pixels)
         self._matrix, self._offset = affine[:, :-1].t(), affine[:, -1]
         self._wide_matrix, self._wide_offset = torch.block_diag(*[self._matrix] * _ROW), self._offset.repeat(_ROW)
 
@@ -50,6 +50,6 @@ class Affine:
             torch.addmm(self._offset, rows[many:], self._matrix, out=out[many:])
 
 
-def _like(affine: Tensor, pixels: Tensor) -> Tensor:
-    # First the dtype: some devices have no float64.
-    return affine.to(pixels.dtype).to(pixels.device)
+def like(tensor: Tensor, pixels: Tensor) -> Tensor:
+    """``tensor`` in the dtype and on the device of ``pixels``: first the dtype, since some devices have no float64."""
+    return tensor.to(pixels.dtype).to(pixels.device)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from .affine import like
 from .color_space import COLOR_SPACES, ColorSpace
 from .frame_pool import FramePool
 from .histogram_matching import LEVELS, cumulative_distribution, histogram, is_in_range
@@ -283,7 +284,7 @@ class ClipMatching:
                 total: Any = None
                 measure = partial(self._measure_frame, before=index)
                 for of_frame, in_range in self._pool.map(measure, self._with_reference(frames())):
-                    total = _add("image", total, of_frame)
+                    total = total if of_frame is None else _add("image", total, of_frame)
                     self._in_range = self._in_range and in_range
                     yield
                 if total is None:
@@ -296,8 +297,9 @@ class ClipMatching:
                 raise ValueError(f"target_index: expected the index of a frame of the image, got {index}")
             for before, step in enumerate(self._steps):
                 measured, _ = self._measure_frame(target, before) if step.needs_source else (None, False)
-                if step.needs_source and not any(step.totals(measured)):
-                    raise ValueError(f"target_index: expected a frame with pixels to measure, got {index} with none")
+                if step.needs_source and (measured is None or not any(step.totals(measured))):
+                    missing = "a reference to go to" if measured is None else "pixels to measure"
+                    raise ValueError(f"target_index: expected a frame with {missing}, got {index} with none")
                 self._sources.append(measured)
             yield
         elif stats == "smoothed":
@@ -407,15 +409,20 @@ class ClipMatching:
         return Picture(channels, weights, rounding=_CONVERSION_ERROR), kept
 
     def _measure_frame(self, item: tuple[Frame, _Reference], before: int) -> tuple[Any, bool]:
-        """Measure a frame for the step ``before`` which those known are applied; and say whether its values are in [0, 1]."""
+        """Measure a frame for the step ``before`` which those known are applied; and say whether its values are in [0, 1].
+
+        None in place of a measurement where there is no way to that step, since nothing of the frame's reference counts.
+        """
         frame, reference = item
         in_range = is_in_range(frame.pixels)
+        if before and reference.prepared is None:
+            return None, in_range
         transfers = reference.transfers(self._steps, self._sources[:before]) if before else []
         return _with_memory_of(self._device, self._measure_frame_on, frame, in_range, transfers, before), in_range
 
     def _measure_frame_on(self, device: torch.device, frame: Frame, in_range: bool, transfers: list[Any], before: int) -> Any:
         picture, _ = self._picture(device, frame.pixels, frame.mask, in_range)
-        if before and len(transfers) == before:
+        if before:
             pixels, _ = match_picture(self._steps, picture, [], transfers, self._memory(picture), upto=before)
             picture = stage(picture, pixels)
         return self._steps[before].measure(picture)
@@ -427,7 +434,9 @@ class ClipMatching:
         if prepared is None or (frame.mask is not None and not frame.mask.any()):
             return _Plan(frame, reference, None)
         transfers, cdf = _with_memory_of(self._device, self._plan_on, frame, is_in_range(frame.pixels), prepared)
-        statistics = FrameStatistics(transfers, cdf, watched_pixels(frame.pixels, frame.mask))
+        # A frame for which the device has too little memory was measured elsewhere than the frame before.
+        transfers = tuple(transfer.cpu() for transfer in transfers)
+        statistics = FrameStatistics(transfers, cdf.cpu(), watched_pixels(frame.pixels, frame.mask).cpu())
         return _Plan(frame, reference, transfers, statistics)
 
     def _plan_on(
@@ -491,6 +500,9 @@ class ClipMatching:
             matched = self._space.join(matched, kept, in_place=out is not None)
             matched = matched if frame.pixels.shape[0] == 3 else matched.mean(dim=0, keepdim=True)
             matched = matched.clamp(0, 1) if out is None else matched.clamp_(0, 1)
+            if missing:
+                ends = frame.pixels.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0)
+                matched = torch.where(frame.pixels.isfinite().to(device), matched, like(ends, matched))
         _blend(frame, matched, self._settings.factor, missing)
 
     def _memory(self, picture: Picture) -> Tensor | None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .color_space import COLOR_SPACES
+from .histogram_matching import check_bins
 from .methods import METHODS, ROTATIONS, MethodOptions
 from .steps import Picture, match_picture
 
@@ -25,6 +26,7 @@ class ColorMatching(torch.nn.Module):
         regrain: whether sliced restores the picture's texture.
 
     Raises:
+        TypeError: ``bins`` is not an int.
         ValueError: an argument is none of the above.
     """
 
@@ -42,6 +44,7 @@ class ColorMatching(torch.nn.Module):
             raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
         if color_space not in COLOR_SPACES:
             raise ValueError(f"color_space: expected one of {', '.join(COLOR_SPACES)}, got {color_space!r}")
+        check_bins(bins)
         if rotations < 2:
             raise ValueError(f"rotations: expected 2 or more, got {rotations}")
         self.method, self.color_space, self.bins = method, color_space, bins
@@ -81,6 +84,15 @@ class ColorMatching(torch.nn.Module):
                 raise ValueError(f"{name}: expected shape [B, 3, H, W] with no side of 0, got {list(batch.shape)}")
         if len(reference) not in (1, len(image)):
             raise ValueError(f"reference: expected 1 or {len(image)} to go with the images, got {len(reference)}")
+        for name, weights, batch in (
+            ("image_weights", image_weights, image),
+            ("reference_weights", reference_weights, reference),
+        ):
+            fitting = [(count, *batch.shape[2:]) for count in (1, len(batch))]
+            if weights is not None and tuple(weights.shape) not in fitting:
+                raise ValueError(f"{name}: expected shape {list(fitting[0])} or {list(fitting[1])}, got {list(weights.shape)}")
+        dtype = image.dtype
+        image, reference = (batch.to(torch.promote_types(batch.dtype, torch.float32)) for batch in (image, reference))
         prepared = [self._prepare(frame, _of(reference_weights, index)) for index, frame in enumerate(reference)]
         matched = []
         for index, frame in enumerate(image):
@@ -88,7 +100,7 @@ class ColorMatching(torch.nn.Module):
             picture = Picture(channels, _of(image_weights, index))
             pixels, _ = match_picture(self._steps, picture, prepared[index if len(prepared) > 1 else 0])
             matched.append(self._space.join(pixels, kept))
-        return torch.stack(matched)
+        return torch.stack(matched).to(dtype)
 
     def extra_repr(self) -> str:
         """Name the settings in the module's ``repr``."""

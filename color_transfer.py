@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .affine import Affine, apply_affine
+from .affine import Affine, apply_affine, like
 from .histogram_matching import (
     QuantileFunction,
     apply_transfer,
@@ -172,32 +172,30 @@ class ColorSample:
             weights: how much each pixel counts, shape ``[H, W]``; by default each counts as 1.
         """
         height, width = pixels.shape[1:]
+        if weights is not None:
+            # Not on a grid, between the points of which a small mask could fall.
+            flat = weights.flatten()
+            counting = flat.detach().nonzero()[:, 0]
+            chosen = counting[:: math.ceil(len(counting) / _SAMPLE)] if len(counting) else counting.new_zeros(1)
+            colors = pixels.flatten(1)[:, chosen]
+            return cls(colors, flat[chosen].to(colors) * (len(counting) / len(chosen)))
         one_of = math.ceil(height * width / _SAMPLE)
         across = min(width, math.ceil(math.sqrt(one_of)))
         down = min(height, math.ceil(one_of / across))
-        grid = (slice(None, None, down), slice(None, None, math.ceil(one_of / down)))
-        colors = pixels[(slice(None), *grid)].flatten(1)
-        every = height * width / colors.shape[1]
-        if weights is None:
-            return cls(colors, colors.new_full(colors.shape[1:], every))
-        return cls(colors, weights[grid].flatten().to(colors) * every)
-
-    def counting(self) -> ColorSample:
-        """Without the colors that do not count."""
-        counts = self.weights > 0
-        return self if counts.all() else ColorSample(self.colors[:, counts], self.weights[counts])
+        colors = pixels[:, ::down, :: math.ceil(one_of / down)].flatten(1)
+        return cls(colors, colors.new_full(colors.shape[1:], height * width / colors.shape[1]))
 
     def __add__(self, other: ColorSample) -> ColorSample:
-        """The sample of both, thinned out evenly where it gets larger than a sample of one picture."""
-        both = ColorSample(
-            torch.cat([self.colors, other.colors.to(self.colors)], dim=1),
-            torch.cat([self.weights, other.weights.to(self.weights)]),
-        )
-        every = math.ceil(both.weights.numel() / _SAMPLE)
-        if every == 1:
-            return both
-        kept = both.weights[::every]
-        return ColorSample(both.colors[:, ::every], kept * (both.weights.sum() / kept.sum()))
+        """The sample of both; where it gets larger than a sample of one picture, as many colors at even steps of the weight."""
+        colors = torch.cat([self.colors, other.colors.to(self.colors)], dim=1)
+        weights = torch.cat([self.weights, other.weights.to(self.weights)])
+        cumulative = weights.detach().cpu().double().cumsum(0)
+        total = cumulative[-1].item()
+        if len(weights) <= _SAMPLE or total == 0:
+            return ColorSample(colors[:, :_SAMPLE], weights[:_SAMPLE])
+        middle = (torch.arange(_SAMPLE, dtype=torch.float64) + 0.5) * (total / _SAMPLE)
+        index = torch.searchsorted(cumulative, middle).clamp_(max=len(weights) - 1).to(colors.device)
+        return ColorSample(colors[:, index], (weights.sum() / _SAMPLE).expand(_SAMPLE))
 
 
 class RotatedTransfer:
@@ -281,7 +279,7 @@ class RotatedTransfer:
         """
         if out is None:
             colors = pixels + self._noise(pixels)
-            for affine, table in zip(self._path, tables.to(pixels), strict=False):
+            for affine, table in zip(self._path, like(tables, pixels), strict=False):
                 colors = apply_transfer(apply_affine(colors, affine), table)
             return apply_affine(colors, self._path[-1])
         steps = [
@@ -321,7 +319,7 @@ class RotatedTransfer:
     def _entries(self, table: Tensor, pixels: Tensor) -> Tensor:
         """The values of a table ``[C, bins]`` in one row, with those at its ends repeated for colors beyond [0, 1]."""
         wider = torch.nn.functional.pad(table[None], (self._beyond, self._beyond), mode="replicate")
-        return wider.to(pixels).flatten()
+        return like(wider, pixels).flatten()
 
     def _counted_cdf(self, levels: Tensor, weights: Tensor) -> Tensor:
         """The distribution in whole bins, from indices ``[N, C]`` into :meth:`_entries`."""

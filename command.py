@@ -71,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         device = _device(options.device)
         pairs, references = _demo(options) if options.demo else _paths(options)
         image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
+        if reference_mask is not None and any(path.suffix.lower() == REFERENCE_SUFFIX for path in references):
+            raise ValueError(f"argument --reference-mask: expected no {REFERENCE_SUFFIX} among the references with it")
         if any(path.suffix.lower() in VIDEO_SUFFIXES for path in [*references, *(source for source, _ in pairs)]):
             _check_pyav()
         job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite)

@@ -58,7 +58,7 @@ def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None, *, 
             not fit the image or holds a negative number, an infinity or NaN.
     """
     _check_pixels("image", image)
-    _check_bins(bins)
+    check_bins(bins)
     frames = _pixel_rows(image)
     weight_frames = None if weights is None else _weight_rows(image, weights)
     if wants_gradient(image) or (weights is not None and wants_gradient(weights)):
@@ -286,7 +286,7 @@ class HistogramMatching(torch.nn.Module):
 
     def __init__(self, bins: int = 256) -> None:
         super().__init__()
-        _check_bins(bins)
+        check_bins(bins)
         self.bins = bins
 
     def forward(
@@ -660,7 +660,8 @@ def wants_gradient(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
-def _check_bins(bins: int) -> None:
+def check_bins(bins: int) -> None:
+    """Raise an error unless ``bins`` is a number of bins."""
     if isinstance(bins, bool) or not isinstance(bins, int):
         raise TypeError(f"bins: expected an int, got {type(bins).__name__}")
     if not 2 <= bins <= LEVELS:

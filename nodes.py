@@ -25,7 +25,7 @@ from .specification import LinearStretch, Normal, Specified, Uniform
 
 # Kept references are models of a kind: they are written to the output folder and also looked for among the models.
 _FOLDER = "histograms"
-for _root in (folder_paths.models_dir, folder_paths.get_output_directory()):
+for _root in (folder_paths.get_output_directory(), folder_paths.models_dir):
     folder_paths.add_model_folder_path(_FOLDER, os.path.join(_root, _FOLDER))
 
 _REFERENCE = io.Custom("REFERENCE_HISTOGRAM")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -64,7 +65,7 @@ class ReferenceHistogram:
                 weights = finite if weights is None else weights * finite
                 pixels = pixels.nan_to_num(nan=0.0).clamp(0, 1)
             counts = histogram(pixels, LEVELS, None if weights is None else weights[None].cpu(), in_range=True)
-            one = cls(counts, ColorSample.of(pixels, weights).counting(), 1)
+            one = cls(counts, ColorSample.of(pixels, weights), 1)
             pooled = one if pooled is None else pooled + one
         if pooled is None or not bool(pooled.counts.any()):
             raise ValueError("images: expected finite pixels that count, got none")
@@ -111,7 +112,7 @@ class ReferenceHistogram:
                     raise ValueError(f"format {arrays['format']}")
                 counts, colors, weights = (torch.from_numpy(arrays[name]) for name in ("counts", "colors", "weights"))
                 pictures = int(arrays["pictures"])
-        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path}: expected a file of Reference Histogram, got another ({error})") from error
         shapes = (tuple(counts.shape), tuple(colors.shape), weights.ndim)
         if shapes != ((3, LEVELS), (3, weights.numel()), 1) or not all(

@@ -64,7 +64,7 @@ def channel_values(channel: Tensor, mask: Tensor | None) -> Values:
     values = channel.detach().cpu()[counted].float().clamp(0, 1).numpy()
     if mask is None:
         return Values(values, None, counted)
-    weights = mask.cpu()[counted].double().numpy()
+    weights = mask.detach().cpu()[counted].double().numpy()
     return Values(values, None if (weights == 1).all() else weights, counted)
 
 

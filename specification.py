@@ -102,7 +102,7 @@ class Specified:
 
     def __init__(self, counts: Sequence[float] | Sequence[Sequence[float]] | Tensor) -> None:
         try:
-            rows = torch.as_tensor(counts, dtype=torch.float64)
+            rows = torch.as_tensor(counts).detach().cpu().double()
         except (TypeError, ValueError) as error:
             raise TypeError(f"histogram: expected numbers, in rows of one length, got {error}") from error
         if rows.ndim not in (1, 2) or not 2 <= rows.shape[-1] <= LEVELS or rows.shape[0] == 0:

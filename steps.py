@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .affine import apply_affine
+from .affine import apply_affine, like
 from .color_transfer import ColorSample, RotatedTransfer, color_moments
 from .exact_specification import exact_specification
 from .histogram_matching import (
@@ -131,7 +131,8 @@ class ChannelStep(Step):
     def apply(self, pixels: Tensor, transfer: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
         """Look up."""
         known = (picture.in_range or None) if pixels is picture.pixels else None
-        return apply_transfer(pixels, transfer.to(pixels.device), out=out, in_range=known)
+        table = transfer if transfer.device == pixels.device else like(transfer, pixels)
+        return apply_transfer(pixels, table, out=out, in_range=known)
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ class SkimageStep(Step):
 
     def apply(self, pixels: Tensor, transfer: FrameValues, picture: Picture, out: Tensor | None) -> Tensor:
         """Call scikit-image."""
-        return match_frame(_rounded(pixels, picture.rounding), picture.weights, transfer)
+        return like(match_frame(_rounded(pixels, picture.rounding), picture.weights, transfer), pixels)
 
 
 def _rounded(pixels: Tensor, step: float) -> Tensor:

@@ -159,6 +159,28 @@ class TestSample:
         assert float(total.weights.sum()) == pytest.approx(6 * 300 * 300, rel=1e-4)
         assert float((total.weights * total.colors[0]).sum() / total.weights.sum()) == pytest.approx(5 / 6, abs=0.02)
 
+    def test_each_of_many_pictures_keeps_its_share(self) -> None:
+        total = ColorSample.of(torch.full((3, 300, 342), 0.0))
+        for number in range(1, 50):
+            total = total + ColorSample.of(torch.full((3, 300, 342), number / 49))
+        shares = torch.histc(total.colors[0] * 49, 50, -0.5, 49.5) / total.weights.numel()
+        assert float(total.weights.max() / total.weights.min()) == pytest.approx(1)
+        torch.testing.assert_close(shares, torch.full((50,), 0.02), rtol=0.05, atol=0)
+
+    @pytest.mark.parametrize("shape", [(2160, 3840), (600, 800)])
+    def test_a_small_mask_does_not_fall_between(self, shape: tuple[int, int]) -> None:
+        mask = torch.zeros(shape)
+        mask[101:106, 203:208] = 0.5
+        sample = ColorSample.of(torch.rand(1, 1, 1).expand(3, *shape), mask)
+        assert sample.weights.tolist() == [0.5] * 25
+
+    def test_what_counts_nothing_adds_nothing(self) -> None:
+        nothing = ColorSample.of(torch.rand(3, 400, 400), torch.zeros(400, 400))
+        something = ColorSample.of(torch.ones(3, 400, 400))
+        for total in (nothing + nothing + something, something + nothing + nothing, nothing + something + nothing):
+            assert float(total.weights.sum()) == pytest.approx(400 * 400, rel=1e-4)
+            assert float((total.weights * total.colors[0]).sum() / total.weights.sum()) == pytest.approx(1)
+
 
 class TestSliced:
     @pytest.mark.parametrize("channels", [1, 3])

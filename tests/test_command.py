@@ -198,6 +198,8 @@ def test_a_reference_is_kept_and_serves_again(folder: Path, capsys: pytest.Captu
     assert main(["shots/a.png", *more, "--save-reference", "looks/more.npz", "--output", "third.png"]) == 0
     assert ReferenceHistogram.load("looks/more.npz").pictures == 3
     assert "looks/more.npz exists; --overwrite replaces it" in failure([*more, "--save-reference", "looks/more.npz"], capsys)
+    masked = ["shots/a.png", "--reference", "looks/warm.npz", "--reference-mask", "reference.png", "--output", "x.png"]
+    assert "argument --reference-mask: expected no .npz among the references" in failure(masked, capsys)
     (folder / "broken.npz").write_bytes(b"x")
     arguments = ["shots/a.png", "--reference", "broken.npz", "--output", "fourth.png"]
     assert "broken.npz: expected a file of Reference Histogram" in failure(arguments, capsys)

@@ -191,7 +191,8 @@ def test_values_that_are_not_finite_are_left_out(method: str) -> None:
     for space in ("rgb", "lab"):
         with pytest.warns(RuntimeWarning, match="image: left out 4 NaN or infinite values"):
             matched = match_images(broken, reference, method, color_space=space)
-        assert bool(matched.isfinite().all())
+        assert torch.equal(matched[0, 3, 3], torch.zeros(3))
+        assert float(matched[0, 4, 4, 0]) == 1
         assert float(wasserstein_1(matched, match_images(image, reference, method, color_space=space)).max()) <= 1 / 255
 
 
@@ -204,6 +205,44 @@ def test_alpha_and_dtype(method: str, dtype: torch.dtype) -> None:
     assert torch.equal(matched[..., 3], image[..., 3])
     expected = match_images(image[..., :3].float(), LOOK, method)
     assert float((matched[..., :3].float() - expected).abs().mean()) <= 0.005
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_reference_of_which_nothing_counts_leaves_the_others_alone(method: str) -> None:
+    looks, mask = torch.cat([LOOK, LOOK, LOOK]), torch.ones(3, 50, 70)
+    mask[0] = 0
+    clip = torch.cat([CLIP[:1], CLIP[:1], CLIP[:1]])
+    mode = "per_frame" if METHODS[method].per_frame_only else "uniform"
+    with pytest.warns(RuntimeWarning, match="mask: 0 throughout for 1 frames"):
+        matched = match_images(clip, looks, method, source_stats=mode, reference_mask=mask)
+    assert torch.equal(matched[0], clip[0])
+    expected = match_images(clip, LOOK, method, source_stats=mode)[1:]
+    assert float((matched[1:] - expected).abs().mean()) <= (0.5 / 255 if method == "sliced" else 1e-6)
+    if method in ("hm-mkl-hm", "sliced"):
+        with pytest.raises(ValueError, match="target_index: expected a frame with a reference to go to, got 0 with none"):
+            match_images(clip, looks, method, source_stats="target_frame", reference_mask=mask)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_masks_that_are_black_in_some_frames(method: str) -> None:
+    clip = torch.rand(3, 320, 320, 3)
+    mask = torch.zeros(3, 320, 320)
+    mask[2] = 1
+    mode = "per_frame" if METHODS[method].per_frame_only else "uniform"
+    with pytest.warns(RuntimeWarning, match="mask: 0 throughout for 2 frames"):
+        matched = match_images(clip, LOOK, method, source_stats=mode, image_mask=mask)
+    assert torch.equal(matched[:2], clip[:2])
+    assert float((matched[2:] - match_images(clip[2:], LOOK, method)).abs().mean()) <= 1 / 255
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_module_computes_in_single_precision_at_least(method: str, dtype: torch.dtype) -> None:
+    image, reference = photo("chelsea")[:, :256, :256].movedim(-1, 1).to(dtype), photo("coffee").movedim(-1, 1)
+    matched = ColorMatching(method)(image, reference)
+    assert matched.dtype == dtype
+    expected = ColorMatching(method)(image.float(), reference)
+    assert float((matched.float() - expected).abs().mean()) <= 0.005
 
 
 class TestNearest:
@@ -271,6 +310,13 @@ def test_hm_mkl_hm_is_channels_then_mkl_then_channels() -> None:
             lambda: ColorMatching()(torch.rand(3, 3, 4, 4), torch.rand(2, 3, 4, 4)),
             ValueError,
             "reference: expected 1 or 3 to go with the images, got 2",
+        ),
+        (lambda: ColorMatching("mkl", bins=-5), ValueError, "bins: expected 2 to 65536, got -5"),
+        (lambda: ColorMatching(bins=2.0), TypeError, "bins: expected an int, got float"),
+        (
+            lambda: ColorMatching("mkl")(torch.rand(2, 3, 4, 5), torch.rand(1, 3, 4, 4), torch.ones(3, 4, 5)),
+            ValueError,
+            r"image_weights: expected shape \[1, 4, 5\] or \[2, 4, 5\], got \[3, 4, 5\]",
         ),
         (
             lambda: ColorMatching("mkl")(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), None, torch.zeros(1, 4, 4)),

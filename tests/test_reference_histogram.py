@@ -62,6 +62,14 @@ def test_it_stays_as_it_is() -> None:
     torch.testing.assert_close(matched, expected, rtol=0, atol=1e-6)
 
 
+def test_a_small_mask_counts() -> None:
+    mask = torch.zeros(3, 300, 400)
+    mask[:, 101:104, 203:205] = 1
+    reference = ReferenceHistogram.of(LOOKS, mask)
+    assert float(reference.sample.weights.sum()) == 18
+    assert torch.equal(reference.counts.sum(1), torch.full((3,), 18.0, dtype=torch.float64))
+
+
 def test_sets_add() -> None:
     parts = [ReferenceHistogram.of(look[None]) for look in LOOKS]
     together = parts[0] + parts[1] + parts[2]
@@ -141,7 +149,7 @@ def test_it_needs_no_mask_and_a_color_image() -> None:
         match_images(IMAGE[..., :1], reference)
 
 
-@pytest.mark.parametrize("content", ["nothing", "text", "half", "other", "shape", "negative", "pickle"])
+@pytest.mark.parametrize("content", ["nothing", "text", "half", "damaged", "other", "shape", "negative", "pickle"])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "look.npz"
     ReferenceHistogram.of(LOOKS[:1]).save(path)
@@ -154,6 +162,8 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
         path.write_text("a look")
     elif content == "half":
         path.write_bytes(whole[: len(whole) // 2])
+    elif content == "damaged":
+        path.write_bytes(whole[:3000] + bytes(2000) + whole[5000:])
     elif content == "other":
         np.savez(path, counts=good["counts"])
     elif content == "shape":
