@@ -193,47 +193,31 @@ def _match_batch(
     notes: list[str] = []
     if gradient and settings.target is None and not METHODS[settings.method].differentiable:
         notes.append(f"method: {settings.method} has no gradient, so the result has none")
-        with torch.no_grad():
-            result = _match_frames(image, looks, given, settings, device, progress, image_mask, False, notes)
-    else:
-        result = _match_frames(image, looks, given, settings, device, progress, image_mask, gradient, notes)
-    for note in notes:
-        warnings.warn(note, RuntimeWarning, stacklevel=3)
-    return result
-
-
-def _match_frames(
-    image: Tensor,
-    looks: Callable[[], Iterator[Look]],
-    given: int,
-    settings: MatchSettings,
-    device: torch.device | str | None,
-    progress: Callable[[int, int], None] | None,
-    image_mask: Tensor | None,
-    gradient: bool,
-    notes: list[str],
-) -> Tensor:
+        gradient = False
     colours = min(image.shape[-1], 3)
     device = image.device if device is None else torch.device(device)
-    result = torch.empty_like(image, memory_format=torch.contiguous_format)
-    result[..., colours:] = image[..., colours:]
 
     def frames() -> Iterator[Frame]:
         for index, look in zip_longest(range(len(image)), islice(looks(), len(image))):
             pixels, out = (batch[index].movedim(-1, 0)[:colours] for batch in (image, result))
             yield Frame(pixels, mask_of("image_mask", image_mask, index, pixels), look, out)
 
-    for _ in match_clip(
-        frames,
-        frames,
-        looks,
-        settings,
-        device,
-        parallel=len(image) > 1 and not gradient,
-        lengths=(len(image), given),
-        note=notes.append,
-        progress=progress,
-        gradient=gradient,
-    ):
-        pass
+    with torch.set_grad_enabled(gradient):
+        result = torch.empty_like(image, memory_format=torch.contiguous_format)
+        result[..., colours:] = image[..., colours:]
+        for _ in match_clip(
+            frames,
+            frames,
+            looks,
+            settings,
+            device,
+            parallel=len(image) > 1 and not gradient,
+            lengths=(len(image), given),
+            note=notes.append,
+            progress=progress,
+            gradient=gradient,
+        ):
+            pass
+    for note in notes:
+        warnings.warn(note, RuntimeWarning, stacklevel=3)
     return result

@@ -347,7 +347,7 @@ def test_a_kept_reference_survives_a_restart(comfyui: ComfyUI, xprocess: XProces
         assert float((result - match_images(image, pooled, "sliced")).abs().mean()) <= 1e-3
 
 
-@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a\\b", "c:d", ".hidden"])
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a\\b", "c:d", ".hidden"])
 def test_a_reference_is_kept_in_its_folder_only(comfyui: ComfyUI, name: str) -> None:
     nodes = {"kept": {"class_type": "ReferenceHistogram", "inputs": {"images": ["image", 0], "save_as": name}}}
     match = {"class_type": "ImageHistogramMatch", "method": "pytorch", "factor": 1.0, "device": "auto"}
