@@ -165,7 +165,7 @@ class ColorSample:
 
     @classmethod
     def of(cls, pixels: Tensor, weights: Tensor | None = None) -> ColorSample:
-        """Take pixels on a grid: all of a small picture, of a large one as many as tell its distribution.
+        """Take all pixels of a small picture, of a large one as many as tell its distribution: on a grid, or of those that count.
 
         Args:
             pixels: floating point, shape ``[C, H, W]``.
