@@ -165,7 +165,7 @@ class ColorSample:
 
     @classmethod
     def of(cls, pixels: Tensor, weights: Tensor | None = None) -> ColorSample:
-        """Take all pixels of a small picture, of a large one as many as tell its distribution: on a grid, or of those that count.
+        """Take all pixels of a small picture, and of a large one as many as tell its distribution.
 
         Args:
             pixels: floating point, shape ``[C, H, W]``.
