@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .affine import Affine, apply_affine
-from .histogram_matching import precise_dtype, wants_gradient
+from .histogram_matching import wants_gradient
+from .soft_binning import precise_dtype
 
 COLOR_SPACES = ("rgb", "luminance", "lab", "oklab", "ycbcr")
 """Names of the color spaces, the default first."""

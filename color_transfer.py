@@ -23,9 +23,9 @@ from .histogram_matching import (
     apply_transfer,
     cumulative_distribution,
     histogram,
-    precise_dtype,
     wants_gradient,
 )
+from .soft_binning import precise_dtype
 
 AXIS_BINS = 8192
 """The default number of bins along each rotated axis."""

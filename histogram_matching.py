@@ -14,18 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from .soft_binning import block_size, interpolate, nearest_end, precise_dtype, soft_histogram, working_dtype
 
 LEVELS = 65536
 """Levels of the evaluation without gradients. 65535 = 255 * 257, so 8-bit values are levels too, without rounding."""
 
-# Pixels that are worked on at a time: few enough for the caches of a CPU, many enough to keep a GPU busy.
-_CPU_BLOCK = 1 << 16
-_GPU_BLOCK = 1 << 22
 # Channels that share one table of 16-bit levels. A float32 has the bits to number the levels of this many.
 _CHANNELS = 4
 # Threads that count with a table of their own. Adding up more tables would cost more than the threads save.
@@ -62,7 +59,7 @@ def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None, *, 
     frames = _pixel_rows(image)
     weight_frames = None if weights is None else _weight_rows(image, weights)
     if wants_gradient(image) or (weights is not None and wants_gradient(weights)):
-        counts: Tensor = _SoftHistogram.apply(frames, weight_frames, bins)
+        counts = soft_histogram(frames, bins, weight_frames)
     else:
         rows = []
         for index, frame in enumerate(frames):
@@ -259,14 +256,13 @@ def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None, i
     if wants_gradient(image, table):
         if out is not None:
             raise ValueError("out: expected None where a gradient is wanted, got a tensor")
-        interpolated: Tensor = _Interpolation.apply(frames, tables)
-        return interpolated.reshape(image.shape)
+        return interpolate(frames, tables).reshape(image.shape)
     try:
         matched = torch.empty_like(frames) if out is None else out.view(frames.shape)
     except RuntimeError:
         raise ValueError("out: expected height and width that join without a copy, got others") from None
     for frame, frame_table, matched_frame in zip(frames, tables, matched, strict=True):
-        levels = _sharpen(frame_table).to(_working_dtype(frame))
+        levels = _sharpen(frame_table).to(working_dtype(frame))
         for part in zip(frame.split(_CHANNELS), levels.split(_CHANNELS), matched_frame.split(_CHANNELS), strict=True):
             _look_up_levels(*part, in_range)
     return matched.reshape(image.shape) if out is None else out
@@ -333,111 +329,6 @@ class HistogramMatching(torch.nn.Module):
         return f"bins={self.bins}"
 
 
-class _SoftHistogram(torch.autograd.Function):
-    """Frames ``[B, C, N]``, each pixel with its weight, to counts ``[B, C, bins]``.
-
-    This is the adjoint of :class:`_Interpolation` in its table.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, frames: Tensor, weights: Tensor | None, bins: int) -> Tensor:
-        ctx.save_for_backward(frames, weights)
-        rows = [None] * len(frames) if weights is None else weights
-        return torch.stack([_spread(frame, bins, weight) for frame, weight in zip(frames, rows, strict=True)])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        frames, weights = ctx.saved_tensors
-        pixel_gradient = weight_gradient = None
-        if ctx.needs_input_grad[0]:
-            pixel_gradient = torch.empty_like(frames)
-            for frame, rows, out in zip(frames, gradient, pixel_gradient, strict=True):
-                _slope(frame, rows, out)
-            if weights is not None:
-                pixel_gradient.mul_(weights)
-        if ctx.needs_input_grad[1]:
-            weight_gradient = torch.empty_like(frames)
-            for frame, rows, out in zip(frames, gradient, weight_gradient, strict=True):
-                _interpolate(frame, rows, out)
-            # A pixel that is not finite counts nowhere, whatever its weight.
-            weight_gradient.masked_fill_(~frames.isfinite(), 0)
-            weight_gradient = weight_gradient.to(weights.dtype)
-        return pixel_gradient, weight_gradient, None
-
-
-class _Interpolation(torch.autograd.Function):
-    """Frames ``[B, C, N]`` through tables ``[B, C, bins]``, linearly between entries."""
-
-    @staticmethod
-    def forward(ctx: Any, frames: Tensor, tables: Tensor) -> Tensor:
-        ctx.save_for_backward(frames, tables)
-        matched = torch.empty_like(frames)
-        for frame, table, out in zip(frames, tables, matched, strict=True):
-            _interpolate(frame, table, out)
-        return matched
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        frames, tables = ctx.saved_tensors
-        pixel_gradient = table_gradient = None
-        if ctx.needs_input_grad[0]:
-            pixel_gradient = torch.empty_like(frames)
-            for frame, table, out in zip(frames, tables, pixel_gradient, strict=True):
-                _slope(frame, table, out)
-            pixel_gradient.mul_(gradient)
-        if ctx.needs_input_grad[1]:
-            rows = [_spread(frame, tables.shape[-1], weights) for frame, weights in zip(frames, gradient, strict=True)]
-            table_gradient = torch.stack(rows).to(tables.dtype)
-        return pixel_gradient, table_gradient
-
-
-def _spread(frame: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
-    """Add each pixel's weight, 1 by default, to the two bins around it, for pixels ``[C, N]``."""
-    precise = precise_dtype(frame.device)
-    whole = torch.zeros(frame.shape[0], bins, dtype=precise, device=frame.device)
-    upper = torch.zeros_like(whole)
-    for span in _spans(frame):
-        cell, part, finite = _locate(frame[:, span], bins)
-        weight = finite.to(precise) if weights is None else torch.where(finite, weights[:, span], 0).to(precise)
-        whole.scatter_add_(1, cell, weight)
-        upper.scatter_add_(1, cell, weight.mul_(part))
-    return whole - upper + torch.nn.functional.pad(upper, (1, 0))[:, :-1]
-
-
-def _interpolate(frame: Tensor, table: Tensor, out: Tensor) -> None:
-    """Write ``frame`` ``[C, N]`` sent through ``table`` ``[C, bins]`` to ``out``."""
-    table = table.to(_working_dtype(frame))
-    for span in _spans(frame):
-        pixels = frame[:, span]
-        cell, part, finite = _locate(pixels, table.shape[-1])
-        matched = torch.lerp(table.gather(-1, cell), table.gather(-1, cell + 1), part)
-        out[:, span] = torch.where(finite, matched, _nearest_end(pixels))
-
-
-def _slope(frame: Tensor, table: Tensor, out: Tensor) -> None:
-    """Write the slope of ``table`` ``[C, bins]`` at each pixel of ``frame`` ``[C, N]`` to ``out``."""
-    slopes = (table.diff() * (table.shape[-1] - 1)).to(_working_dtype(frame))
-    for span in _spans(frame):
-        pixels = frame[:, span]
-        cell, _, finite = _locate(pixels, table.shape[-1])
-        inside = finite & (pixels >= 0) & (pixels <= 1)
-        out[:, span] = torch.where(inside, slopes.gather(-1, cell), 0)
-
-
-def _locate(pixels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each pixel, the bin centre at its left (int64), how far it is on the way to the next, and whether it is finite."""
-    finite = torch.isfinite(pixels)
-    position = torch.where(finite, pixels, 0).to(_working_dtype(pixels)).clamp_(0, 1) * (bins - 1)
-    # 8-bit content divided by 255 misses its bin centre by a rounding error. Left there, that error would make the next
-    # bin occur in the histogram, and the inverse of the distribution would bend towards a level that nobody painted.
-    nearest = position.round()
-    position = torch.where((position - nearest).abs() <= (bins - 1) * torch.finfo(pixels.dtype).eps, nearest, position)
-    cell = position.floor().clamp_(max=bins - 2)
-    return cell.long(), position - cell, finite
-
-
 def _count_levels(frame: Tensor, weights: Tensor | None, in_range: bool | None) -> Tensor:
     """Count each channel of ``frame`` ``[C, N]`` at its 16-bit levels: pixels in integers, or ``weights`` ``[C, N]``."""
     channels = frame.shape[0]
@@ -487,7 +378,7 @@ def _look_up_levels(frame: Tensor, levels: Tensor, out: Tensor, in_range: bool |
             continue
         matched = torch.index_select(entries, 0, level, out=entry.resize_(level.shape))
         if finite is not None:
-            matched = torch.where(finite, matched, _nearest_end(pixels))
+            matched = torch.where(finite, matched, nearest_end(pixels))
         target.copy_(matched.view(target.shape))
 
 
@@ -534,7 +425,7 @@ def _blocks(rows: Tensor, interleaved: bool) -> Iterator[Tensor]:
     Yields:
         Interleaved: pixel after pixel, shape ``[n, C]``. Else channel after channel, shape ``[n]``.
     """
-    step = _block_size(rows.device)
+    step = block_size(rows.device)
     if interleaved:
         yield from rows.t().split(step)
     else:
@@ -562,11 +453,6 @@ def _sharpen(table: Tensor) -> Tensor:
         return table
     table = table.to(precise_dtype(table.device))
     return torch.nn.functional.interpolate(table[None], size=LEVELS, mode="linear", align_corners=True)[0]
-
-
-def _nearest_end(pixels: Tensor) -> Tensor:
-    """What non-finite pixels become: 0 for NaN and minus infinity, 1 for infinity."""
-    return torch.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0)
 
 
 def _weight_rows(image: Tensor, weights: Tensor) -> Tensor:
@@ -632,27 +518,6 @@ class _Search:
 
 def _interleaved(pixels: Tensor) -> bool:
     return pixels.shape[0] > 1 and pixels.stride(0) < pixels.stride(1)
-
-
-def _spans(frame: Tensor) -> Iterator[slice]:
-    """Cut ``frame`` ``[C, N]`` into blocks, on the CPU small enough for its caches."""
-    step = _block_size(frame.device)
-    for first in range(0, frame.shape[1], step):
-        yield slice(first, min(first + step, frame.shape[1]))
-
-
-def _block_size(device: torch.device) -> int:
-    return _CPU_BLOCK if device.type == "cpu" else _GPU_BLOCK
-
-
-def precise_dtype(device: torch.device) -> torch.dtype:
-    """float64, float32 on devices without it."""
-    # Apple's MPS, DirectML and many of Intel's GPUs have no float64.
-    return torch.float64 if device.type in ("cpu", "cuda", "meta") else torch.float32
-
-
-def _working_dtype(pixels: Tensor) -> torch.dtype:
-    return torch.promote_types(pixels.dtype, torch.float32)
 
 
 def wants_gradient(*tensors: Tensor) -> bool:

@@ -59,7 +59,15 @@ def test_a_static_scan_finds_the_nodes_ids() -> None:
 
 
 def test_the_maths_knows_neither_comfyui_nor_files() -> None:
-    torch_only = ("affine", "color_transfer", "exact_specification", "histogram_matching", "regrain", "specification")
+    torch_only = (
+        "affine",
+        "color_transfer",
+        "exact_specification",
+        "histogram_matching",
+        "regrain",
+        "soft_binning",
+        "specification",
+    )
     allowed_in = {f"{name}.py": {"torch"} for name in torch_only} | {
         "color_space.py": {"torch", "kornia"},
         "matching.py": {"torch"},
