@@ -15,6 +15,7 @@ from .histogram_matching import (
 )
 from .matching import match_images, specify_images
 from .methods import METHODS
+from .parametric import ParametricHistogramMatching
 from .pil_images import match_pil
 from .reference_histogram import ReferenceHistogram
 from .specification import LinearStretch, Normal, Specified, Uniform
@@ -29,6 +30,7 @@ __all__ = [
     "HistogramMatching",
     "LinearStretch",
     "Normal",
+    "ParametricHistogramMatching",
     "ReferenceHistogram",
     "Specified",
     "Uniform",

@@ -54,10 +54,10 @@ def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None, *, 
         ValueError: ``image`` has fewer than three dimensions or no pixels, ``bins`` is out of range, or ``weights`` does
             not fit the image or holds a negative number, an infinity or NaN.
     """
-    _check_pixels("image", image)
+    check_pixels("image", image)
     check_bins(bins)
-    frames = _pixel_rows(image)
-    weight_frames = None if weights is None else _weight_rows(image, weights)
+    frames = pixel_rows(image)
+    weight_frames = None if weights is None else weight_rows(image, weights)
     if wants_gradient(image) or (weights is not None and wants_gradient(weights)):
         counts = soft_histogram(frames, bins, weight_frames)
     else:
@@ -209,7 +209,7 @@ class QuantileFunction:
 
 def is_in_range(image: Tensor) -> bool:
     """Whether all values of ``image`` ``[..., C, H, W]`` are in [0, 1], with no NaN among them."""
-    frames = _pixel_rows(image.detach())
+    frames = pixel_rows(image.detach())
     for frame in frames:
         lowest, highest = torch.aminmax(frame.t() if _interleaved(frame) else frame)
         if not (lowest >= 0 and highest <= 1):
@@ -237,7 +237,7 @@ def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None, i
         TypeError: an argument is not a floating-point tensor.
         ValueError: a shape does not fit, or ``out`` is given where a gradient is wanted.
     """
-    _check_pixels("image", image)
+    check_pixels("image", image)
     _check_rows("table", table)
     if out is not None:
         _check_floating("out", out)
@@ -252,7 +252,7 @@ def apply_transfer(image: Tensor, table: Tensor, *, out: Tensor | None = None, i
             f"table: expected a shape [..., C, bins] that broadcasts to image's {list(image.shape)} without height and "
             f"width, got {list(table.shape)}"
         ) from None
-    frames = _pixel_rows(image)
+    frames = pixel_rows(image)
     if wants_gradient(image, table):
         if out is not None:
             raise ValueError("out: expected None where a gradient is wanted, got a tensor")
@@ -309,8 +309,8 @@ class HistogramMatching(torch.nn.Module):
             TypeError: an argument is not a floating-point tensor.
             ValueError: a shape or a weight does not fit, or no finite pixel of a channel of the reference counts.
         """
-        _check_pixels("image", image)
-        _check_pixels("reference", reference)
+        check_pixels("image", image)
+        check_pixels("reference", reference)
         if image.ndim != 4:
             raise ValueError(f"image: expected shape [B, C, H, W], got {list(image.shape)}")
         if reference.ndim != 4 or reference.shape[0] not in (1, image.shape[0]) or reference.shape[1] != image.shape[1]:
@@ -455,8 +455,8 @@ def _sharpen(table: Tensor) -> Tensor:
     return torch.nn.functional.interpolate(table[None], size=LEVELS, mode="linear", align_corners=True)[0]
 
 
-def _weight_rows(image: Tensor, weights: Tensor) -> Tensor:
-    """``weights`` in the shape of :func:`_pixel_rows`, broadcast without a copy where that can be."""
+def weight_rows(image: Tensor, weights: Tensor) -> Tensor:
+    """``weights`` in the shape of :func:`pixel_rows`, broadcast without a copy where that can be."""
     _check_floating("weights", weights)
     try:
         expanded = weights.expand(image.shape)
@@ -467,10 +467,10 @@ def _weight_rows(image: Tensor, weights: Tensor) -> Tensor:
     lowest, highest = torch.aminmax(weights.detach())
     if not (lowest >= 0 and highest < float("inf")):
         raise ValueError(f"weights: expected finite numbers from 0 up, got {lowest.item()} to {highest.item()}")
-    return _pixel_rows(expanded)
+    return pixel_rows(expanded)
 
 
-def _pixel_rows(image: Tensor) -> Tensor:
+def pixel_rows(image: Tensor) -> Tensor:
     """``[..., C, H, W]`` as ``[B, C, H * W]``, without a copy for contiguous and for channels-last memory."""
     return image.reshape(-1, image.shape[-3], image.shape[-2] * image.shape[-1])
 
@@ -533,7 +533,8 @@ def check_bins(bins: int) -> None:
         raise ValueError(f"bins: expected 2 to {LEVELS}, got {bins}")
 
 
-def _check_pixels(name: str, image: Tensor) -> None:
+def check_pixels(name: str, image: Tensor) -> None:
+    """Raise an error unless ``image`` is floating point, of shape ``[..., C, H, W]`` with some pixels."""
     _check_floating(name, image)
     if image.ndim < 3 or image.numel() == 0:
         raise ValueError(f"{name}: expected shape [..., C, H, W] with no side of 0, got {list(image.shape)}")

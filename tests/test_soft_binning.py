@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 import pytest
 import torch
 from comfyui_histogram_match.soft_binning import interpolate, soft_histogram
+from compiling import BACKENDS, compiles
 from torch import Tensor
 from torch.autograd import gradgradcheck
 
@@ -28,9 +28,6 @@ def arguments() -> tuple[Tensor, Tensor, Tensor]:
     frames[0, 0, 0, :4] = torch.tensor([-1.0, 2.0, float("nan"), float("inf")])
     return frames, torch.rand_like(frames), torch.rand(4, 2, 3, BINS, dtype=torch.float64)
 
-
-# What inductor generates is C++; where there is no compiler for it, only what torch traces is tested.
-BACKENDS = ("aot_eager", "inductor") if shutil.which("g++") else ("aot_eager",)
 
 both = pytest.mark.parametrize("function", [count, read])
 
@@ -58,8 +55,7 @@ def test_vmap_of_gradients_is_a_loop(function: Callable[..., Tensor]) -> None:
         torch.testing.assert_close(gradient, torch.stack([rows[index] for rows in expected]), rtol=0, atol=1e-12)
 
 
-# The compiler of torch uses parts of torch that torch warns of.
-@pytest.mark.filterwarnings("ignore")
+@compiles
 @pytest.mark.parametrize("backend", BACKENDS)
 @both
 def test_compiled_in_one_graph(function: Callable[..., Tensor], backend: str) -> None:
