@@ -13,6 +13,7 @@ from .histogram_matching import (
     histogram,
     transfer_function,
 )
+from .losses import HistogramLoss, SlicedHistogramLoss, histogram_loss, sliced_histogram_loss
 from .matching import match_images, specify_images
 from .methods import METHODS
 from .parametric import ParametricHistogramMatching
@@ -27,19 +28,23 @@ __all__ = [
     "COLOR_SPACES",
     "METHODS",
     "ColorMatching",
+    "HistogramLoss",
     "HistogramMatching",
     "LinearStretch",
     "Normal",
     "ParametricHistogramMatching",
     "ReferenceHistogram",
+    "SlicedHistogramLoss",
     "Specified",
     "Uniform",
     "apply_transfer",
     "comfy_entrypoint",
     "cumulative_distribution",
     "histogram",
+    "histogram_loss",
     "match_images",
     "match_pil",
+    "sliced_histogram_loss",
     "specify_images",
     "transfer_function",
 ]

@@ -64,6 +64,8 @@ def test_the_maths_knows_neither_comfyui_nor_files() -> None:
         "color_transfer",
         "exact_specification",
         "histogram_matching",
+        "losses",
+        "parametric",
         "regrain",
         "soft_binning",
         "specification",

@@ -1,0 +1,277 @@
+"""Distances between the distributions of two images, to be made smaller by gradient descent.
+
+They train networks whose output should have the colors of a reference, and guide sampling there. Histograms are soft (Ustinova
+and Lempitsky 2016; Avi-Aharon et al. 2023, "Differentiable histogram loss functions for intensity-based image-to-image
+translation"), and are compared by what it costs to move one into the other: a difference of levels then counts as its size,
+where bin by bin all differences would be alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .histogram_matching import check_bins, check_pixels, pixel_rows, weight_rows
+from .soft_binning import precise_dtype, soft_histogram
+
+DIRECTIONS = 32
+"""The default number of directions of the joint distance."""
+
+_REDUCTIONS = ("mean", "sum", "none")
+
+
+def histogram_loss(
+    image: Tensor,
+    reference: Tensor,
+    order: int = 1,
+    bins: int = 256,
+    *,
+    image_weights: Tensor | None = None,
+    reference_weights: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """The Wasserstein distance of each channel's distribution to the reference's.
+
+    Order 1 is the area between the two cumulative distributions (Villani 2003, Topics in Optimal Transportation, ch. 2.2).
+    Order 2 is the mean square of the distance between levels of the same rank, without a root, so that gradients get smaller
+    towards the match. Both are those of the soft histograms, exactly. Time and memory grow with the pixels alone.
+
+    Args:
+        image: floating point, shape ``[B, C, H, W]``, values in [0, 1]. Values outside count at the nearest end, with no
+            gradient; NaN and infinite ones not at all.
+        reference: likewise, shape ``[1 or B, C, H', W']``. One reference serves the whole batch.
+        order: 1 or 2.
+        bins: of the soft histograms, 2 to 65536.
+        image_weights: how much each pixel of ``image`` counts, not negative, of a shape that broadcasts to the image's.
+        reference_weights: likewise for ``reference``.
+        reduction: ``"mean"`` or ``"sum"`` over batch and channels, or ``"none"`` for all of them, shape ``[B, C]``.
+
+    Returns:
+        In units of the values' range to the power ``order``: times 255, order 1 is in 8-bit levels. Of the dtype of ``image``,
+        at least float32; differentiable in all tensors; NaN where nothing of image or reference counts.
+
+    Raises:
+        TypeError: a tensor is not a floating-point tensor, or a number is not an int.
+        ValueError: a shape or another argument is none of the above.
+    """
+    _check(image, reference, order, bins, reduction)
+    cdfs = (
+        _distribution(pixel_rows(pixels), None if weights is None else weight_rows(pixels, weights), bins)
+        for pixels, weights in ((image, image_weights), (reference, reference_weights))
+    )
+    return _reduced(_wasserstein(*cdfs, order), image, reduction)
+
+
+def sliced_histogram_loss(
+    image: Tensor,
+    reference: Tensor,
+    directions: int = DIRECTIONS,
+    order: int = 2,
+    bins: int = 256,
+    *,
+    seed: int = 0,
+    image_weights: Tensor | None = None,
+    reference_weights: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """The sliced Wasserstein distance of the joint distribution of colors to the reference's.
+
+    Colors are projected on random directions, and :func:`histogram_loss` compares their distributions along each (Rabin et al.
+    2012, "Wasserstein barycenter and its application to texture mixing"). Time and memory grow with the pixels times the
+    directions. A few directions a step are enough in a descent, if each step takes others.
+
+    Args:
+        image: as in :func:`histogram_loss`.
+        reference: likewise.
+        directions: how many, 1 or more.
+        order: likewise, 1 or 2.
+        bins: of the soft histogram along each direction, from the least to the greatest value that colors can have there.
+        seed: of the random directions; the same one gives the same directions on all machines.
+        image_weights: how much each pixel of ``image`` counts, not negative, of a shape that broadcasts to ``[B, 1, H, W]``.
+        reference_weights: likewise for ``reference``.
+        reduction: ``"mean"`` or ``"sum"`` over the batch, or ``"none"``, shape ``[B]``.
+
+    Returns:
+        The mean over directions, in units of colors' distance to the power ``order``: of order 2, the root times 255 is in
+        8-bit levels. Dtype and gradients as in :func:`histogram_loss`.
+
+    Raises:
+        TypeError: a tensor is not a floating-point tensor, or a number is not an int.
+        ValueError: a shape or another argument is none of the above.
+    """
+    _check(image, reference, order, bins, reduction)
+    _check_count("directions", directions, 1)
+    _check_count("seed", seed, 0)
+    axes = torch.randn(directions, image.shape[1], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    axes = axes / axes.norm(dim=1, keepdim=True)
+    cdfs = (_along(axes, pixels, weights, bins) for pixels, weights in ((image, image_weights), (reference, reference_weights)))
+    extents = axes.abs().sum(1).to(image.device, precise_dtype(image.device))
+    distances = _wasserstein(*cdfs, order) * extents**order
+    return _reduced(distances.mean(1), image, reduction)
+
+
+class HistogramLoss(torch.nn.Module):
+    """:func:`histogram_loss` as a module.
+
+    Args:
+        order: as there.
+        bins: likewise.
+        reduction: likewise.
+    """
+
+    def __init__(self, order: int = 1, bins: int = 256, reduction: str = "mean") -> None:
+        super().__init__()
+        _check_settings(order, bins, reduction)
+        self.order, self.bins, self.reduction = order, bins, reduction
+
+    def forward(
+        self,
+        image: Tensor,
+        reference: Tensor,
+        image_weights: Tensor | None = None,
+        reference_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Measure; arguments, result and errors are those of :func:`histogram_loss`."""
+        return histogram_loss(
+            image,
+            reference,
+            self.order,
+            self.bins,
+            image_weights=image_weights,
+            reference_weights=reference_weights,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's ``repr``."""
+        return f"order={self.order}, bins={self.bins}, reduction={self.reduction}"
+
+
+class SlicedHistogramLoss(torch.nn.Module):
+    """:func:`sliced_histogram_loss` as a module, with other directions at each call.
+
+    Args:
+        directions: as there, for each call.
+        order: likewise.
+        bins: likewise.
+        reduction: likewise.
+        seed: of the first call's directions. Another module with this seed takes the same in its first call, in its second, and
+            so on; a state dict holds at which call it is.
+    """
+
+    def __init__(
+        self, directions: int = DIRECTIONS, order: int = 2, bins: int = 256, reduction: str = "mean", seed: int = 0
+    ) -> None:
+        super().__init__()
+        _check_settings(order, bins, reduction)
+        _check_count("directions", directions, 1)
+        _check_count("seed", seed, 0)
+        self.directions, self.order, self.bins, self.reduction = directions, order, bins, reduction
+        self.next_seed = seed
+
+    def forward(
+        self,
+        image: Tensor,
+        reference: Tensor,
+        image_weights: Tensor | None = None,
+        reference_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Measure along new directions; arguments, result and errors are those of :func:`sliced_histogram_loss`."""
+        seed, self.next_seed = self.next_seed, self.next_seed + 1
+        return sliced_histogram_loss(
+            image,
+            reference,
+            self.directions,
+            self.order,
+            self.bins,
+            seed=seed,
+            image_weights=image_weights,
+            reference_weights=reference_weights,
+            reduction=self.reduction,
+        )
+
+    def get_extra_state(self) -> int:
+        """The seed of the next call."""
+        return self.next_seed
+
+    def set_extra_state(self, state: Any) -> None:
+        """Go on with this seed."""
+        self.next_seed = state
+
+    def extra_repr(self) -> str:
+        """Name the settings in the module's ``repr``."""
+        return f"directions={self.directions}, order={self.order}, bins={self.bins}, reduction={self.reduction}"
+
+
+def _along(axes: Tensor, image: Tensor, weights: Tensor | None, bins: int) -> Tensor:
+    """The distributions ``[B, D, bins]`` of the colors of ``[B, C, H, W]`` along the axes ``[D, C]``."""
+    frames = pixel_rows(image)
+    frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
+    # Outside of the cube of colors, axes would not be long enough; and one value that is not finite spoils its pixel's sums.
+    finite = frames.isfinite().all(dim=1, keepdim=True)
+    colors = torch.where(finite, frames, 0).clamp(0, 1)
+    counted = finite.to(colors)
+    if weights is not None:
+        counted = counted * weight_rows(image[:, :1], weights).to(colors)
+    lowest, extents = axes.clamp(max=0).sum(1), axes.abs().sum(1)
+    # From 0 at the least to 1 at the greatest value of a color in the cube.
+    positions = (axes / extents[:, None]).to(colors) @ colors - (lowest / extents).to(colors)[:, None]
+    return _distribution(positions.clamp(0, 1), counted.expand_as(positions), bins)
+
+
+def _distribution(frames: Tensor, weights: Tensor | None, bins: int) -> Tensor:
+    """The cumulative distribution of frames ``[B, C, N]``; NaN where nothing counts."""
+    cumulative = soft_histogram(frames, bins, weights).cumsum(-1)
+    return cumulative / cumulative[..., -1:]
+
+
+def _wasserstein(cdf: Tensor, reference_cdf: Tensor, order: int) -> Tensor:
+    """The distance of distributions ``[..., bins]``, which broadcast, to the power ``order``."""
+    steps = cdf.shape[-1] - 1
+    if order == 1:
+        return (cdf - reference_cdf).abs().sum(-1) / steps
+    cdf, reference_cdf = (rows.contiguous() for rows in torch.broadcast_tensors(cdf, reference_cdf))
+    # Between two neighbouring values of the two distributions, both quantile functions are constant.
+    ends = torch.cat([cdf, reference_cdf], dim=-1).sort(dim=-1).values
+    shares = ends.diff(dim=-1, prepend=torch.zeros_like(ends[..., :1]))
+    level, reference_level = (
+        torch.searchsorted(rows.detach(), ends.detach()).clamp(max=steps) for rows in (cdf, reference_cdf)
+    )
+    return (shares * ((level - reference_level).to(shares.dtype) / steps).square()).sum(-1)
+
+
+def _reduced(distances: Tensor, image: Tensor, reduction: str) -> Tensor:
+    distances = distances.to(torch.promote_types(image.dtype, torch.float32))
+    if reduction == "none":
+        return distances
+    return distances.mean() if reduction == "mean" else distances.sum()
+
+
+def _check(image: Tensor, reference: Tensor, order: int, bins: int, reduction: str) -> None:
+    _check_settings(order, bins, reduction)
+    check_pixels("image", image)
+    check_pixels("reference", reference)
+    if image.ndim != 4:
+        raise ValueError(f"image: expected shape [B, C, H, W], got {list(image.shape)}")
+    if reference.ndim != 4 or reference.shape[0] not in (1, image.shape[0]) or reference.shape[1] != image.shape[1]:
+        raise ValueError(
+            f"reference: expected shape [1 or {image.shape[0]}, {image.shape[1]}, H, W] to go with an image of "
+            f"{list(image.shape)}, got {list(reference.shape)}"
+        )
+
+
+def _check_settings(order: int, bins: int, reduction: str) -> None:
+    check_bins(bins)
+    if order not in (1, 2):
+        raise ValueError(f"order: expected 1 or 2, got {order!r}")
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"reduction: expected one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
+
+
+def _check_count(name: str, count: int, least: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"{name}: expected an int, got {type(count).__name__}")
+    if count < least:
+        raise ValueError(f"{name}: expected {least} or more, got {count}")
