@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .color_matching import ColorMatching
 from .color_space import COLOR_SPACES
+from .distributed import pooled_histogram
 from .histogram_matching import (
     HistogramMatching,
     apply_transfer,
@@ -44,6 +45,7 @@ __all__ = [
     "histogram_loss",
     "match_images",
     "match_pil",
+    "pooled_histogram",
     "sliced_histogram_loss",
     "specify_images",
     "transfer_function",

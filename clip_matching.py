@@ -29,6 +29,8 @@ REFERENCE_STATS = ("paired", "pooled")
 WINDOW = 72
 """The default window of ``smoothed``, in frames: three seconds of film."""
 
+# Sums of weights are rounded to this part of a pixel before they are added up over a clip.
+_GRID = 1 << 20
 # How far apart equal colors can be in another color space, where vector units and the rest of a row round differently.
 _CONVERSION_ERROR = 2.0**-20
 
@@ -144,6 +146,7 @@ def match_clip(
     note: Callable[[str], None],
     progress: Callable[[int, int], None] | None = None,
     gradient: bool = False,
+    combine: Callable[[Any], Any] = lambda measured: measured,
 ) -> Iterator[Frame]:
     """Match a clip, and yield each frame with the result in its ``out``.
 
@@ -161,13 +164,15 @@ def match_clip(
         note: called at the end with what the user should be told.
         progress: called after each step with the number of steps done and the number of all, 0 if that is not known.
         gradient: whether the results are to have one.
+        combine: makes what was measured of all frames together, None for no frames, what all machines have measured that work
+            on parts of the same clip.
 
     Raises:
         ValueError: the clip has no frame ``target_index``, or nothing to measure there; a channel of a reference has no finite
             value that counts; or the channels of frames and references do not fit.
     """
     with FramePool(parallel and device.type == "cpu") as pool:
-        clip = ClipMatching(settings, device, pool, gradient=gradient)
+        clip = ClipMatching(settings, device, pool, gradient=gradient, combine=combine)
         surveyed, expected = 0, clip.survey_length(*lengths) if lengths else 0
         for surveyed, _ in enumerate(clip.survey(first_pass, looks), start=1):
             if progress is not None:
@@ -233,10 +238,20 @@ class ClipMatching:
         device: where to compute.
         pool: what works on the frames.
         gradient: whether the results are to have one.
+        combine: as in :func:`match_clip`.
     """
 
-    def __init__(self, settings: MatchSettings, device: torch.device, pool: FramePool, *, gradient: bool = False) -> None:
+    def __init__(
+        self,
+        settings: MatchSettings,
+        device: torch.device,
+        pool: FramePool,
+        *,
+        gradient: bool = False,
+        combine: Callable[[Any], Any] = lambda measured: measured,
+    ) -> None:
         self._settings, self._device, self._pool, self._gradient = settings, device, pool, gradient
+        self._combine = combine
         self._space, self._steps = settings.space(), settings.steps()
         # Channels that are matched for themselves, as they are: values are left out one by one, and a gray reference is one.
         self._apart = self._space.is_rgb and len(self._steps) == 1 and self._steps[0].channels_apart
@@ -287,6 +302,7 @@ class ClipMatching:
                     total = total if of_frame is None else _add("image", total, of_frame)
                     self._in_range = self._in_range and in_range
                     yield
+                total = self._combine(total)
                 if total is None:
                     return
                 self._sources.append(total)
@@ -425,7 +441,9 @@ class ClipMatching:
         if before:
             pixels, _ = match_picture(self._steps, picture, [], transfers, self._memory(picture), upto=before)
             picture = stage(picture, pixels)
-        return self._steps[before].measure(picture)
+        measured = self._steps[before].measure(picture)
+        whole = picture.weights is None and self._steps[before].channels_apart
+        return measured if whole else _in_any_order(measured)
 
     def _plan(self, item: tuple[Frame, _Reference]) -> _Plan:
         """Find the transfers of a frame, and what smoothing needs to know of it."""
@@ -525,6 +543,16 @@ def _add(name: str, total: Any, measured: Any) -> Any:
         raise ValueError(f"{name}: expected {total.shape[0]} channels as in the first frame, got {measured.shape[0]}")
     measured = measured.to(total.device)
     return total + measured if total.requires_grad or measured.requires_grad else total.add_(measured)
+
+
+def _in_any_order(measured: Any) -> Any:
+    """Sums of one frame, rounded so that sums over frames are exact, and the same in whatever order they are added.
+
+    Sums of weights and of colors are fractions, unlike counts. In double precision, sums below 2^33 lose no digit then.
+    """
+    if not isinstance(measured, Tensor) or measured.dtype != torch.float64 or measured.requires_grad:
+        return measured
+    return (measured * _GRID).round_().div_(_GRID)
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:

@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -20,9 +20,11 @@ from tqdm import tqdm
 from .batches import fit_mask
 from .clip_matching import REFERENCE_STATS, SOURCE_STATS, WINDOW, Frame, Look, MatchSettings, match_clip
 from .color_space import COLOR_SPACES
+from .frame_pool import FramePool
 from .image_files import SUFFIXES, ImageFile, read_image, write_image
 from .matching import look_of
 from .methods import METHODS, ROTATIONS
+from .ranks import AGAIN, RankError, Ranks, join_ranks
 from .reference_histogram import SUFFIX as REFERENCE_SUFFIX
 from .reference_histogram import ReferenceHistogram
 from .specification import LinearStretch, Normal, Uniform
@@ -31,6 +33,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi")
 """Endings of the names of video files."""
 
 _Pair = tuple[Path, Path]
+_LookReader = Callable[[], Look]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ class _Job:
     image_mask: Tensor | None
     reference_mask: Tensor | None
     overwrite: bool
+    resume: bool
+    ranks: Ranks
+
+    @property
+    def quiet(self) -> bool | None:
+        """Whether there is no progress to show; None to show it on a terminal only."""
+        return None if self.ranks.first else True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    try:
+        with join_ranks() as ranks:
+            return _run(parser, options, ranks)
+    except RankError as error:
+        print(f"stopped: {error}; {AGAIN}", file=sys.stderr)
+        return 1
+
+
+def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, ranks: Ranks) -> int:
+    """Match this rank's part of the files, and return the exit status, the same on all ranks."""
     try:
         settings = MatchSettings(
             options.method,
@@ -75,89 +95,180 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"argument --reference-mask: expected no {REFERENCE_SUFFIX} among the references with it")
         if any(path.suffix.lower() in VIDEO_SUFFIXES for path in [*references, *(source for source, _ in pairs)]):
             _check_pyav()
-        job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite)
+        resume = (options.resume or ranks.launched) and not options.overwrite
+        job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite, resume, ranks)
         if settings.target is None and next(_looks(job), None) is None:
             raise ValueError("argument --reference: expected a picture or a video with frames")
+        images = [pair for pair in pairs if pair[0].suffix.lower() not in VIDEO_SUFFIXES]
+        _check_shared(options, settings, ranks, images)
         if options.save_reference:
             _save_reference(job, Path(options.save_reference))
     except (OSError, ValueError) as error:
-        parser.error(str(error))
-    images = [pair for pair in pairs if pair[0].suffix.lower() not in VIDEO_SUFFIXES]
-    failed = _match_pictures(job, images)
-    for source, target in pairs:
-        if (source, target) not in images:
-            failed += _match_video(job, source, target)
-    if failed:
+        if ranks.first:
+            parser.error(str(error))
+        parser.exit(2)
+    mine = ranks.share(range(len(images)))
+    chosen = [index for index in mine if not (resume and images[index][1].exists())]
+    videos = ranks.share([pair for pair in pairs if pair not in images])
+    videos = [pair for pair in videos if not (resume and pair[1].exists())]
+    # All ranks have listed the files before the first of them writes one.
+    wanted = ranks.total(len(chosen))
+    existing = len(pairs) - wanted - ranks.total(len(videos))
+    if existing and ranks.first:
+        print(f"{existing} of {len(pairs)} files exist and stay as they are; --overwrite replaces them", file=sys.stderr)
+    failed = _match_pictures(job, images, mine, chosen) if wanted else 0
+    for source, target in videos:
+        failed += _match_video(job, source, target)
+    failed = ranks.finish(failed)
+    if failed and ranks.first:
         print(f"{failed} of {len(pairs)} files failed", file=sys.stderr)
     elif options.demo:
         print(f"{pairs[0][0]} matched to {references[0]}: {pairs[0][1]}")
     return 1 if failed else 0
 
 
-def _match_pictures(job: _Job, pairs: list[_Pair]) -> int:
+def _check_shared(options: argparse.Namespace, settings: MatchSettings, ranks: Ranks, images: list[_Pair]) -> None:
+    """Raise an error for what several ranks cannot do together."""
+    if ranks.size == 1:
+        return
+    if options.demo or options.save_reference:
+        name = "--demo" if options.demo else "--save-reference"
+        raise ValueError(f"argument {name}: expected one process, got {ranks.size}")
+    if images and settings.source_stats == "smoothed":
+        raise ValueError(
+            f"argument --source-stats: smoothed follows image files in their order, which takes one process, got {ranks.size}"
+        )
+    if images and settings.source_stats == "uniform" and not all(step.adds_in_any_order for step in settings.steps()):
+        raise ValueError(
+            f"argument --method: with uniform, what {settings.method} measures depends on the order of the files, which takes "
+            f"one process, got {ranks.size}"
+        )
+
+
+def _match_pictures(job: _Job, pairs: list[_Pair], mine: Sequence[int], chosen: Sequence[int]) -> int:
     """Match image files and say how many failed.
 
     Frame by frame, a file that fails does not concern the others. Otherwise the files are the frames of one clip.
+
+    Args:
+        job: what all files have in common.
+        pairs: the files of all ranks.
+        mine: which of them this one measures, where all are measured together.
+        chosen: which of them it writes.
     """
-    if not pairs:
-        return 0
-    if job.settings.source_stats != "per_frame":
-        with tqdm(unit="frame", disable=None) as bar:
-            try:
-                _match_sequence(job, pairs, _looks(job), bar)
-            except (OSError, ValueError) as error:
-                bar.write(f"{pairs[0][0]} and the files after it: {error}", file=sys.stderr)
-                return len(pairs)
-        return 0
+    if job.settings.source_stats == "per_frame":
+        return _match_each(job, pairs, chosen)
+    with tqdm(unit="frame", disable=job.quiet) as bar:
+        try:
+            _match_sequence(job, pairs, mine, chosen, lambda: _look_readers(job), bar)
+        except (OSError, ValueError) as error:
+            bar.write(f"{pairs[0][0]} and the files after it: {error}", file=sys.stderr)
+            job.ranks.fail()
+            return len(chosen)
+    return 0
+
+
+def _match_each(job: _Job, pairs: list[_Pair], chosen: Sequence[int]) -> int:
+    """Match image files each by itself, and say how many failed."""
+
+    def match(item: tuple[int, list[_LookReader]]) -> str | None:
+        index, look = item
+        try:
+            _match_sequence(job, [pairs[index]], [0], [0], partial(iter, look))
+        except (OSError, ValueError) as error:
+            return f"{pairs[index][0]}: {error}"
+        return None
+
+    def items() -> Iterator[tuple[int, list[_LookReader]]]:
+        look: list[_LookReader] = []
+        for index, reader in _with_readers(chosen, _look_readers(job)):
+            look = look if reader is None else [cache(reader)]
+            yield index, look
+
     failed = 0
-    looks = _looks(job)
-    look: list[Look] = []
-    with tqdm(pairs, unit="file", disable=None if len(pairs) > 1 else True) as bar:
-        for pair in bar:
-            try:
-                look = list(islice(looks, 1)) or look
-                _match_sequence(job, [pair], iter(look))
-            except (OSError, ValueError) as error:
+    several = len(chosen) > 1
+    with FramePool(several) as pool, tqdm(total=len(chosen), unit="file", disable=job.quiet if several else True) as bar:
+        for message in pool.map(match, items()):
+            job.ranks.check()
+            if message is not None:
                 failed += 1
-                bar.write(f"{pair[0]}: {error}", file=sys.stderr)
+                bar.write(message, file=sys.stderr)
+            bar.update(1)
     return failed
 
 
-def _match_sequence(job: _Job, pairs: list[_Pair], looks: Iterator[Look], bar: tqdm[object] | None = None) -> None:
-    """Match image files as the frames of one clip."""
-    for _, target in pairs:
-        _check_target(job, target)
+def _match_sequence(
+    job: _Job,
+    pairs: list[_Pair],
+    mine: Sequence[int],
+    chosen: Sequence[int],
+    readers: Callable[[], Iterator[_LookReader]],
+    bar: tqdm[object] | None = None,
+) -> None:
+    """Match image files as the frames of one clip.
+
+    Args:
+        job: what all files have in common.
+        pairs: the files.
+        mine: which of them are measured, where all are measured together.
+        chosen: which of them are written.
+        readers: begins with the references.
+        bar: shows the progress.
+    """
+    for index in chosen:
+        _check_target(job, pairs[index][1])
+    stats = job.settings.source_stats
+    measured = mine if stats == "uniform" else range(len(pairs))
+    # An average over frames takes them all.
+    matched = range(len(pairs)) if stats == "smoothed" else chosen
     opened: deque[ImageFile] = deque()
 
-    def frames(looks: Iterator[Look]) -> Iterator[Frame]:
-        for source, _ in pairs:
-            file = read_image(source)
+    def frames(indices: Sequence[int]) -> Iterator[Frame]:
+        for index, reader in _with_readers(indices, readers()):
+            file = read_image(pairs[index][0])
             opened.append(file)
             pixels = file.pixels[0].movedim(-1, 0)[:3]
             out = torch.empty_like(file.pixels[0]).movedim(-1, 0)[: len(pixels)]
-            yield Frame(pixels, _fit(job.image_mask, pixels, "--image-mask"), next(looks, None), out)
+            look = None if reader is None else reader()
+            yield Frame(pixels, _fit(job.image_mask, pixels, "--image-mask"), look, out)
 
     def first_pass() -> Iterator[Frame]:
-        for frame in frames(_looks(job)):
+        for frame in frames(measured):
             opened.clear()
             yield frame
 
-    matched = match_clip(
+    results = match_clip(
         first_pass,
-        lambda: frames(looks),
+        lambda: frames(matched),
         lambda: _looks(job),
         job.settings,
         job.device,
-        parallel=len(pairs) > 1,
-        lengths=_lengths(job, len(pairs)),
+        parallel=len(matched) > 1,
+        lengths=_lengths(job, len(matched)) if stats != "uniform" or len(matched) == len(measured) else None,
         note=lambda text: print(text, file=sys.stderr),
-        progress=None if bar is None else _shown_in(bar),
+        progress=None if bar is None else _shown_in(bar, job.ranks),
+        combine=job.ranks.sum,
     )
-    for (_, target), frame in zip(pairs, matched, strict=True):
-        file = opened.popleft()
+    remaining = iter(matched)
+    for frame in results:
+        index, file = next(remaining), opened.popleft()
+        if index not in chosen:
+            continue
+        target = pairs[index][1]
         pixels = torch.cat([frame.out, file.pixels[0].movedim(-1, 0)[len(frame.out) :]]).movedim(0, -1)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_image(target, pixels[None], file)
+
+
+def _with_readers(indices: Sequence[int], readers: Iterator[_LookReader]) -> Iterator[tuple[int, _LookReader | None]]:
+    """Some files, in their order, with the references of all: None for the one that the file before has had."""
+    reader: _LookReader | None = None
+    chosen = set(indices)
+    for index in range(max(chosen, default=-1) + 1):
+        reader = next(readers, reader)
+        if index in chosen:
+            yield index, reader
+            reader = None
 
 
 def _match_video(job: _Job, source: Path, target: Path) -> int:
@@ -172,7 +283,7 @@ def _match_video(job: _Job, source: Path, target: Path) -> int:
             out = torch.empty_like(picture).movedim(-1, 0)
             yield Frame(pixels, _fit(job.image_mask, pixels, "--image-mask"), next(looks, None), out)
 
-    with tqdm(desc=source.name, unit="frame", disable=None) as bar:
+    with tqdm(desc=source.name, unit="frame", disable=job.quiet) as bar:
         try:
             _check_target(job, target)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +298,7 @@ def _match_video(job: _Job, source: Path, target: Path) -> int:
                     parallel=True,
                     lengths=None if length is None else _lengths(job, length),
                     note=lambda text: bar.write(text, file=sys.stderr),
-                    progress=_shown_in(bar),
+                    progress=_shown_in(bar, job.ranks),
                 ):
                     video.write(frame.out.movedim(0, -1))
         except (OSError, ValueError) as error:
@@ -206,13 +317,33 @@ def _check_pyav() -> None:
 
 def _looks(job: _Job) -> Iterator[Look]:
     """Read the references one by one: pictures, the frames of videos, and what was saved."""
+    for read in _look_readers(job):
+        yield read()
+
+
+def _look_readers(job: _Job) -> Iterator[_LookReader]:
+    """What reads the references, each when it is called: who passes one over need not read it."""
     for path in job.references:
         if path.suffix.lower() == REFERENCE_SUFFIX:
-            yield look_of(ReferenceHistogram.load(path), path.name)
-            continue
-        for picture in _pictures(path):
-            pixels = picture.movedim(-1, 0)[:3]
-            yield Look(pixels, _fit(job.reference_mask, pixels, "--reference-mask"), path.name)
+            yield partial(_kept_look, path)
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            for picture in _pictures(path):
+                yield partial(_look, job, path, picture)
+        else:
+            yield partial(_picture_look, job, path)
+
+
+def _kept_look(path: Path) -> Look:
+    return look_of(ReferenceHistogram.load(path), path.name)
+
+
+def _picture_look(job: _Job, path: Path) -> Look:
+    return _look(job, path, read_image(path).pixels[0])
+
+
+def _look(job: _Job, path: Path, picture: Tensor) -> Look:
+    pixels = picture.movedim(-1, 0)[:3]
+    return Look(pixels, _fit(job.reference_mask, pixels, "--reference-mask"), path.name)
 
 
 def _pictures(path: Path) -> Iterable[Tensor]:
@@ -230,8 +361,9 @@ def _lengths(job: _Job, frames: int) -> tuple[int, int] | None:
     return None if videos and job.settings.reference_stats == "pooled" else (frames, len(job.references))
 
 
-def _shown_in(bar: tqdm[object]) -> Callable[[int, int], None]:
+def _shown_in(bar: tqdm[object], ranks: Ranks) -> Callable[[int, int], None]:
     def progress(done: int, total: int) -> None:
+        ranks.check()
         bar.total = total or None
         bar.update(done - bar.n)
 
@@ -259,7 +391,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=(
             "An 8-bit file stays 8-bit, a 16-bit file 16-bit; alpha, colour profile and metadata are kept. A video keeps its "
             "sound and the time of each frame. With --source-stats other than per_frame, all image files together are the "
-            "frames of one clip, in the order of their names."
+            "frames of one clip, in the order of their names. Started by torchrun, processes share the files."
         ),
     )
     parser.add_argument("sources", metavar="SOURCE", nargs="*", help="a file, a folder or a pattern such as 'shots/*.png'")
@@ -353,6 +485,11 @@ def _parser() -> argparse.ArgumentParser:
         help="pool all references, write them to this file, which serves as --reference later; SOURCE may be left out then",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="leave files that exist, and do the others as if all were done; under torchrun, this is so without asking",
+    )
     parser.add_argument(
         "--demo",
         action="store_true",

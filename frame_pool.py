@@ -40,6 +40,8 @@ class FramePool:
 
             def start() -> None:
                 torch.set_num_threads(1)
+                # A thread takes the number over when torch first looks for it there, if that comes later than the number below.
+                torch.get_num_threads()
                 started.wait()
 
             self._executor = ThreadPoolExecutor(self._threads, "histogram-match", start)

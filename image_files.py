@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 import pyvips
 import torch
 from torch import Tensor
+
+from .whole_files import write_whole_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """File name endings that can be read and written."""
@@ -72,7 +73,8 @@ def read_image(path: Path) -> ImageFile:
 def write_image(path: Path, pixels: Tensor, like: ImageFile) -> None:
     """Write ``pixels`` with the bit depth, alpha, colour profile and metadata of the file they were read from.
 
-    The file appears whole or not at all. JPEG and WebP are written at quality 95, PNG and TIFF without loss.
+    The file appears whole or not at all, see :func:`write_whole_file`. JPEG and WebP are written at quality 95, PNG and TIFF
+    without loss.
 
     Args:
         path: its ending, one of :data:`SUFFIXES`, decides on the format.
@@ -100,10 +102,8 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile) -> None:
     for field in _CARRIED:
         if opened.get_typeof(field):
             picture.set_type(opened.get_typeof(field), field, opened.get(field))
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-        unfinished = Path(folder) / path.name
-        try:
-            picture.write_to_file(str(unfinished), **_SAVE_OPTIONS[suffix])
-        except pyvips.Error as error:
-            raise OSError(" ".join(str(error).split())) from error
-        unfinished.replace(path)
+    try:
+        content = picture.write_to_buffer(suffix, **_SAVE_OPTIONS[suffix])
+    except pyvips.Error as error:
+        raise OSError(" ".join(str(error).split())) from error
+    write_whole_file(path, content)

@@ -57,11 +57,11 @@ def histogram_loss(
         ValueError: a shape or another argument is none of the above.
     """
     _check(image, reference, order, bins, reduction)
-    cdfs = (
+    cdf, reference_cdf = (
         _distribution(pixel_rows(pixels), None if weights is None else weight_rows(pixels, weights), bins)
         for pixels, weights in ((image, image_weights), (reference, reference_weights))
     )
-    return _reduced(_wasserstein(*cdfs, order), image, reduction)
+    return _reduced(_wasserstein(cdf, reference_cdf, order), image, reduction)
 
 
 def sliced_histogram_loss(
@@ -106,9 +106,11 @@ def sliced_histogram_loss(
     _check_count("seed", seed, 0)
     axes = torch.randn(directions, image.shape[1], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     axes = axes / axes.norm(dim=1, keepdim=True)
-    cdfs = (_along(axes, pixels, weights, bins) for pixels, weights in ((image, image_weights), (reference, reference_weights)))
+    cdf, reference_cdf = (
+        _along(axes, pixels, weights, bins) for pixels, weights in ((image, image_weights), (reference, reference_weights))
+    )
     extents = axes.abs().sum(1).to(image.device, precise_dtype(image.device))
-    distances = _wasserstein(*cdfs, order) * extents**order
+    distances = _wasserstein(cdf, reference_cdf, order) * extents**order
     return _reduced(distances.mean(1), image, reduction)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from .batches import check_frames, check_mask, mask_of
 from .color_transfer import ColorSample
 from .histogram_matching import LEVELS, histogram, is_in_range
+from .whole_files import write_whole_file
 
 SUFFIX = ".npz"
 """The ending of a file's name."""
@@ -80,7 +81,6 @@ class ReferenceHistogram:
         Raises:
             OSError: it cannot be written.
         """
-        path = Path(path)
         arrays = {
             "format": np.array(_FORMAT),
             "counts": self.counts.numpy(),
@@ -88,15 +88,9 @@ class ReferenceHistogram:
             "weights": self.sample.weights.numpy(),
             "pictures": np.array(self.pictures),
         }
-        # Not a file of the module tempfile, which nobody else may read.
-        unfinished = path.with_name(f".{path.name}.{uuid4()}")
-        try:
-            with open(unfinished, "xb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **arrays)
+        write_whole_file(Path(path), content.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ReferenceHistogram:

@@ -64,7 +64,14 @@ class TransferSmoothing:
             before = self._opening if self._transfers is None else self._transfers
             return frame.transfers if before is None else before
         samples = frame.samples.clone()
-        if self._transfers is None or self._cdf is None or self._samples is None or self._is_cut(self._cdf, frame.cdf):
+        if (
+            self._transfers is None
+            or self._cdf is None
+            or self._samples is None
+            # A picture of another size is another scene.
+            or self._samples.shape != samples.shape
+            or self._is_cut(self._cdf, frame.cdf)
+        ):
             self._transfers = frame.transfers
         else:
             ahead = (samples - self._samples).nanmedian(dim=1).values.abs().nan_to_num(nan=0).max().item()

@@ -56,8 +56,10 @@ class Step(ABC):
         needs_source: whether the source is measured for it.
         needs_reference: whether a reference is.
         channels_apart: whether it treats each channel for itself, leaving out values that are not finite.
+        adds_in_any_order: whether sums of what it measures do not depend on what was added first.
     """
 
+    adds_in_any_order: ClassVar[bool] = True
     needs_source: ClassVar[bool] = True
     needs_reference: ClassVar[bool] = True
     channels_apart: ClassVar[bool] = False
@@ -213,6 +215,7 @@ class RotatedStep(Step):
     """
 
     rotated: RotatedTransfer
+    adds_in_any_order: ClassVar[bool] = False
 
     def measure(self, picture: Picture) -> ColorSample:
         """Take a sample."""

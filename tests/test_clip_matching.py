@@ -286,6 +286,11 @@ class TestLength:
         assert torch.equal(matched, match_images(CLIP, looks, method, source_stats=mode))
         assert names[-1] == threading.current_thread().name
 
+    @pytest.mark.skipif(torch.get_num_threads() == 1, reason="one thread")
+    def test_each_thread_works_on_its_frame_alone(self) -> None:
+        with FramePool(True) as pool:
+            assert set(pool.map(lambda _frame: torch.get_num_threads(), range(20))) == {1}
+
     def test_torch_keeps_its_threads(self) -> None:
         before = torch.get_num_threads()
         match_images(CLIP, LOOK)

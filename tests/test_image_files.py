@@ -135,7 +135,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
     def fail(*_: object, **__: object) -> None:
         raise pyvips.Error("the disk is full")
 
-    monkeypatch.setattr(pyvips.Image, "write_to_file", fail)
+    monkeypatch.setattr(pyvips.Image, "write_to_buffer", fail)
     with pytest.raises(OSError, match="the disk is full"):
         write_image(tmp_path / "source.png", image.pixels, image)
     assert [path.name for path in tmp_path.iterdir()] == ["source.png"]

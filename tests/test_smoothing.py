@@ -47,6 +47,12 @@ def test_a_cut_starts_anew() -> None:
     assert smoothing.follow(statistics(picture(1) * 0.4, 0.2))[0].mean() > 0.7
 
 
+def test_a_picture_of_another_size_starts_anew() -> None:
+    smoothing = TransferSmoothing(72)
+    smoothing.follow(statistics(picture(0), 0.2))
+    assert torch.equal(smoothing.follow(statistics(picture(0)[:, :40], 0.8))[0], torch.full((3, BINS), 0.8))
+
+
 def test_a_shot_that_changes_all_the_time_has_no_cut_in_each_frame() -> None:
     smoothing = TransferSmoothing(72)
     values = []

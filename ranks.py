@@ -1,0 +1,138 @@
+"""The processes of one run of the command, as torchrun starts them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+import torch.distributed as dist
+from torch import Tensor
+
+from .distributed import sum_over_ranks
+
+_Item = TypeVar("_Item")
+
+# How long a rank waits for one that has more to do. Of one that has ended, it hears at once.
+_PATIENCE = timedelta(days=30)
+
+
+class RankError(Exception):
+    """This rank cannot go on, since another one has failed or the run was ended."""
+
+
+@dataclass
+class Ranks:
+    """This process among all that work on the same files; the only one, if torchrun has not started it.
+
+    Attributes:
+        rank: its number, from 0.
+        size: how many there are.
+        launched: whether torchrun has started them.
+        ended: whether this one is to stop.
+    """
+
+    rank: int = 0
+    size: int = 1
+    launched: bool = False
+    ended: bool = field(default=False, init=False)
+    _failed: bool = field(default=False, init=False)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that speaks for all."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[_Item]) -> Sequence[_Item]:
+        """What this rank is to do of what all do together: every so many-th."""
+        return items[self.rank :: self.size]
+
+    def check(self) -> None:
+        """Raise an error if this rank is to stop.
+
+        Raises:
+            RankError: it is.
+        """
+        if self.ended:
+            raise RankError("the run was ended, perhaps since another rank has")
+
+    def total(self, number: int) -> int:
+        """The sum of a number over all ranks.
+
+        Raises:
+            RankError: another rank has called :meth:`fail`, or has ended.
+        """
+        if self.size == 1:
+            return number
+        numbers = self._exchange(number)
+        if None in numbers:
+            raise RankError(f"rank {numbers.index(None)} has failed")
+        return sum(filter(None, numbers))
+
+    def sum(self, measured: Tensor | None) -> Tensor | None:
+        """What all ranks have measured together.
+
+        Raises:
+            RankError: another rank has called :meth:`fail`, or has ended.
+        """
+        if self.size == 1:
+            return measured
+        self.total(0)
+        try:
+            return sum_over_ranks(measured)
+        except RuntimeError as error:
+            raise RankError("another rank has ended") from error
+
+    def fail(self) -> None:
+        """Say that this rank cannot do its part of what all do together, to those who wait for it."""
+        self._failed = True
+        if self.size > 1:
+            with contextlib.suppress(RankError):
+                self._exchange(None)
+
+    def finish(self, failed: int) -> int:
+        """The number of files that failed on all ranks; of this one alone, if it has called :meth:`fail`.
+
+        Raises:
+            RankError: another rank has called :meth:`fail`, or has ended.
+        """
+        return failed if self._failed else self.total(failed)
+
+    def _exchange(self, number: int | None) -> list[int | None]:
+        numbers: list[int | None] = [None] * self.size
+        try:
+            dist.all_gather_object(numbers, number)
+        except RuntimeError as error:
+            raise RankError("another rank has ended") from error
+        return numbers
+
+
+@contextlib.contextmanager
+def join_ranks() -> Iterator[Ranks]:
+    """Meet the other ranks, if torchrun has started this process.
+
+    torchrun sends a signal to all processes when one of them ends before its time. They stop at the next :meth:`Ranks.check`.
+    """
+    if not (dist.is_available() and dist.is_torchelastic_launched()):
+        yield Ranks()
+        return
+    dist.init_process_group("gloo", timeout=_PATIENCE)
+    ranks = Ranks(dist.get_rank(), dist.get_world_size(), launched=True)
+
+    def end(*_: object) -> None:
+        ranks.ended = True
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield ranks
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    # Not where an error has come up: the others may be gone, and this would wait for them.
+    dist.destroy_process_group()
+
+
+AGAIN = "the same command does the files that are missing"
+"""What to tell the user of a run that has failed."""

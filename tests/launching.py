@@ -1,0 +1,23 @@
+"""Start torchrun from a test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+_start = partial(asyncio.create_subprocess_exec, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+
+
+def torchrun(ranks: int, *arguments: object, folder: Path) -> tuple[int, str]:
+    """Start so many ranks with one thread each in ``folder``, wait for them, and return the exit status and what they wrote."""
+    return asyncio.run(_torchrun(ranks, [str(argument) for argument in arguments], folder))
+
+
+async def _torchrun(ranks: int, arguments: list[str], folder: Path) -> tuple[int, str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    process = await _start(sys.executable, *launcher, *arguments, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    written, _ = await process.communicate()
+    return process.returncode or 0, written.decode()
