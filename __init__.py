@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .augmentation import HistogramMatchingTransform
 from .color_matching import ColorMatching
 from .color_space import COLOR_SPACES
 from .distributed import pooled_histogram
@@ -31,6 +32,7 @@ __all__ = [
     "ColorMatching",
     "HistogramLoss",
     "HistogramMatching",
+    "HistogramMatchingTransform",
     "LinearStretch",
     "Normal",
     "ParametricHistogramMatching",

@@ -1,0 +1,157 @@
+"""Histogram matching as a step of a data pipeline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from .histogram_matching import (
+    QuantileFunction,
+    apply_transfer,
+    check_bins,
+    check_pixels,
+    cumulative_distribution,
+    histogram,
+)
+from .reference_histogram import ReferenceHistogram
+
+
+class HistogramMatchingTransform:
+    """Give each image the histogram of a random reference, blended in by a random factor.
+
+    A callable for pipelines such as torchvision's ``v2.Compose``, and called with ``image=`` for pipelines such as
+    Albumentations', after the step there that makes tensors. Random numbers are torch's, so that each worker of a
+    ``DataLoader`` has its own, and ``torch.manual_seed`` repeats them. It can be pickled. References are kept as histograms.
+
+    Args:
+        references: the pool: tensors ``[C, H, W]`` as images are, or a batch of them ``[R, C, H, W]``, or what
+            :class:`ReferenceHistogram` keeps; C is that of the images, or 1 for one that serves every channel.
+        factor: how much of the match is blended in, 0 to 1; or the least and the greatest, between which it is drawn evenly for
+            each image.
+        bins: of histograms and transfer functions, 2 to 65536. 256 is exact on 8-bit images.
+
+    Raises:
+        TypeError: a reference, the factor or ``bins`` is of another type.
+        ValueError: there is no reference, one has another shape or a channel without finite values, or a number is out of
+            range.
+    """
+
+    def __init__(
+        self,
+        references: Sequence[Tensor | ReferenceHistogram] | Tensor,
+        factor: float | tuple[float, float] = (0.0, 1.0),
+        bins: int = 256,
+    ) -> None:
+        check_bins(bins)
+        self.bins = bins
+        self.factor = _checked_range(factor)
+        if isinstance(references, Tensor) and references.ndim != 4:
+            raise ValueError(f"references: expected shape [R, C, H, W] or a list, got {list(references.shape)}")
+        distributions = [self._distribution(reference, index) for index, reference in enumerate(references)]
+        if not distributions:
+            raise ValueError("references: expected at least one, got none")
+        self._distributions = distributions
+
+    @overload
+    def __call__(self, image: Tensor, /) -> Tensor: ...
+
+    @overload
+    def __call__(self, *, image: Tensor, **others: Any) -> dict[str, Any]: ...
+
+    def __call__(self, *positional: Tensor, **named: Any) -> Tensor | dict[str, Any]:
+        """Match an image, or each image of a batch to a reference and by a factor of its own.
+
+        Args:
+            positional: the image: uint8, or floating point with values in [0, 1], shape ``[C, H, W]`` or ``[B, C, H, W]``.
+            named: or the same as ``image``, together with whatever else the pipeline passes on.
+
+        Returns:
+            The image's shape, dtype, device and class; by name, a dict with that in place of ``image``. Values that are not
+            finite are left out of what is measured; NaN becomes 0 and an infinity the nearest end.
+
+        Raises:
+            TypeError: the image is neither, or given in another way.
+            ValueError: its shape is another, or its number of channels does not go with a reference.
+        """
+        if len(positional) == 1 and not named:
+            return self._match(positional[0])
+        if not positional and "image" in named:
+            return {**named, "image": self._match(named["image"])}
+        raise TypeError(f"image: expected one, or image= by name, got {len(positional)} and the names {list(named)}")
+
+    def __len__(self) -> int:
+        """The number of references."""
+        return len(self._distributions)
+
+    def __repr__(self) -> str:
+        low, high = self.factor
+        return f"{type(self).__name__}({len(self)} references, factor=({low}, {high}), bins={self.bins})"
+
+    def _distribution(self, reference: Tensor | ReferenceHistogram, index: int) -> Tensor:
+        """The cumulative distribution ``[C, bins]`` of a reference."""
+        if isinstance(reference, ReferenceHistogram):
+            counts = _rebinned(reference.counts, self.bins)
+        else:
+            pixels = _unit_range(f"references[{index}]", reference)
+            if pixels.ndim != 3:
+                raise ValueError(f"references[{index}]: expected shape [C, H, W], got {list(pixels.shape)}")
+            counts = histogram(pixels.detach(), self.bins).cpu()
+        if not bool(counts.any(dim=1).all()):
+            raise ValueError(f"references[{index}]: expected finite values in each channel, got a channel with none")
+        return cumulative_distribution(counts)
+
+    @torch.no_grad()
+    def _match(self, image: Tensor) -> Tensor:
+        pixels = _unit_range("image", image)
+        if pixels.ndim not in (3, 4):
+            raise ValueError(f"image: expected shape [C, H, W] or [B, C, H, W], got {list(image.shape)}")
+        batch = pixels if pixels.ndim == 4 else pixels[None]
+        matched = torch.stack([self._match_one(one) for one in batch]).reshape(image.shape)
+        result = matched.mul_(255).round_().to(torch.uint8) if image.dtype == torch.uint8 else matched.to(image.dtype)
+        # Pipelines tell images from other tensors by their class.
+        return result if type(image) is Tensor else result.as_subclass(type(image))
+
+    def _match_one(self, pixels: Tensor) -> Tensor:
+        cdf = self._distributions[int(torch.randint(len(self._distributions), ()))]
+        low, high = self.factor
+        factor = low + (high - low) * float(torch.rand(()))
+        if len(cdf) not in (1, len(pixels)):
+            raise ValueError(f"image: expected {len(cdf)} channels to go with a reference, got {len(pixels)}")
+        source_cdf = cumulative_distribution(histogram(pixels, self.bins))
+        table = QuantileFunction(cdf.to(source_cdf))(source_cdf)
+        # Blending the table is blending the image.
+        table = torch.lerp(torch.linspace(0, 1, self.bins).to(table), table, factor)
+        return apply_transfer(pixels, table)
+
+
+def _unit_range(name: str, image: Tensor) -> Tensor:
+    """An image as a plain tensor of floating-point values in [0, 1]."""
+    if not isinstance(image, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(image).__name__}")
+    plain = image.as_subclass(Tensor)
+    if plain.dtype == torch.uint8:
+        plain = plain.float() / 255
+    elif not plain.is_floating_point():
+        raise TypeError(f"{name}: expected uint8 or floating-point values, got {image.dtype}")
+    check_pixels(name, plain)
+    return plain
+
+
+def _rebinned(counts: Tensor, bins: int) -> Tensor:
+    """Counts at even levels as counts in soft bins: each level is a pixel as often as it is counted."""
+    levels = torch.linspace(0, 1, counts.shape[1], dtype=torch.float64).expand(len(counts), 1, -1)
+    return histogram(levels, bins, counts[:, None].double())
+
+
+def _checked_range(factor: float | tuple[float, float]) -> tuple[float, float]:
+    ends = factor if isinstance(factor, (tuple, list)) else (factor, factor)
+    if len(ends) != 2 or not all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends):
+        raise TypeError(f"factor: expected a number or two, got {factor!r}")
+    low, high = (float(end) for end in ends)
+    if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high <= 1):
+        raise ValueError(f"factor: expected 0 to 1, the least first, got {factor!r}")
+    return low, high
