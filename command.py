@@ -75,42 +75,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, ranks: Ranks) -> int:
-    """Match this rank's part of the files, and return the exit status, the same on all ranks."""
+    """Match this rank's part of the files, and return the exit status."""
+    message = None
     try:
-        settings = MatchSettings(
-            options.method,
-            options.factor,
-            options.source_stats,
-            options.target_index,
-            options.window,
-            options.reference_stats,
-            color_space=options.color_space,
-            rotations=options.rotations,
-            target=_target(options),
-        )
-        device = _device(options.device)
-        pairs, references = _demo(options) if options.demo else _paths(options)
-        image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
-        if reference_mask is not None and any(path.suffix.lower() == REFERENCE_SUFFIX for path in references):
-            raise ValueError(f"argument --reference-mask: expected no {REFERENCE_SUFFIX} among the references with it")
-        if any(path.suffix.lower() in VIDEO_SUFFIXES for path in [*references, *(source for source, _ in pairs)]):
-            _check_pyav()
-        resume = (options.resume or ranks.launched) and not options.overwrite
-        job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite, resume, ranks)
-        if settings.target is None and next(_looks(job), None) is None:
-            raise ValueError("argument --reference: expected a picture or a video with frames")
-        images = [pair for pair in pairs if pair[0].suffix.lower() not in VIDEO_SUFFIXES]
-        _check_shared(options, settings, ranks, images)
-        if options.save_reference:
-            _save_reference(job, Path(options.save_reference))
+        job, pairs = _prepare(options, ranks)
     except (OSError, ValueError) as error:
-        if ranks.first:
-            parser.error(str(error))
+        message = str(error)
+    failed_rank = ranks.first_with(message)
+    if message is not None:
+        # Once, and not by each rank that has found the same.
+        if ranks.rank == failed_rank:
+            parser.error(message)
         parser.exit(2)
+    if failed_rank is not None:
+        raise RankError(f"rank {failed_rank} has failed")
+    images, videos = ([pair for pair in pairs if _is_video(pair[0]) == video] for video in (False, True))
     mine = ranks.share(range(len(images)))
-    chosen = [index for index in mine if not (resume and images[index][1].exists())]
-    videos = ranks.share([pair for pair in pairs if pair not in images])
-    videos = [pair for pair in videos if not (resume and pair[1].exists())]
+    chosen = [index for index in mine if not (job.resume and images[index][1].exists())]
+    videos = [pair for pair in ranks.share(videos) if not (job.resume and pair[1].exists())]
     # All ranks have listed the files before the first of them writes one.
     wanted = ranks.total(len(chosen))
     existing = len(pairs) - wanted - ranks.total(len(videos))
@@ -123,22 +105,52 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, ranks: Ra
     if failed and ranks.first:
         print(f"{failed} of {len(pairs)} files failed", file=sys.stderr)
     elif options.demo:
-        print(f"{pairs[0][0]} matched to {references[0]}: {pairs[0][1]}")
+        print(f"{pairs[0][0]} matched to {job.references[0]}: {pairs[0][1]}")
     return 1 if failed else 0
 
 
-def _check_shared(options: argparse.Namespace, settings: MatchSettings, ranks: Ranks, images: list[_Pair]) -> None:
-    """Raise an error for what several ranks cannot do together."""
-    if ranks.size == 1:
-        return
-    if options.demo or options.save_reference:
+def _prepare(options: argparse.Namespace, ranks: Ranks) -> tuple[_Job, list[_Pair]]:
+    """Check the arguments, find the files, and do what there is to do before the first of them."""
+    settings = MatchSettings(
+        options.method,
+        options.factor,
+        options.source_stats,
+        options.target_index,
+        options.window,
+        options.reference_stats,
+        color_space=options.color_space,
+        rotations=options.rotations,
+        target=_target(options),
+    )
+    device = _device(options.device)
+    if ranks.size > 1 and (options.demo or options.save_reference):
         name = "--demo" if options.demo else "--save-reference"
         raise ValueError(f"argument {name}: expected one process, got {ranks.size}")
-    if images and settings.source_stats == "smoothed":
+    pairs, references = _demo(options) if options.demo else _paths(options)
+    _check_shared(settings, ranks, pairs)
+    image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
+    if reference_mask is not None and any(path.suffix.lower() == REFERENCE_SUFFIX for path in references):
+        raise ValueError(f"argument --reference-mask: expected no {REFERENCE_SUFFIX} among the references with it")
+    if any(map(_is_video, [*references, *(source for source, _ in pairs)])):
+        _check_pyav()
+    resume = (options.resume or ranks.launched) and not options.overwrite
+    job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite, resume, ranks)
+    if settings.target is None and next(_looks(job), None) is None:
+        raise ValueError("argument --reference: expected a picture or a video with frames")
+    if options.save_reference:
+        _save_reference(job, Path(options.save_reference))
+    return job, pairs
+
+
+def _check_shared(settings: MatchSettings, ranks: Ranks, pairs: list[_Pair]) -> None:
+    """Raise an error for what several ranks cannot do together."""
+    if ranks.size == 1 or all(_is_video(source) for source, _ in pairs):
+        return
+    if settings.source_stats == "smoothed":
         raise ValueError(
             f"argument --source-stats: smoothed follows image files in their order, which takes one process, got {ranks.size}"
         )
-    if images and settings.source_stats == "uniform" and not all(step.adds_in_any_order for step in settings.steps()):
+    if settings.source_stats == "uniform" and not all(step.adds_in_any_order for step in settings.steps()):
         raise ValueError(
             f"argument --method: with uniform, what {settings.method} measures depends on the order of the files, which takes "
             f"one process, got {ranks.size}"
@@ -249,15 +261,16 @@ def _match_sequence(
         progress=None if bar is None else _shown_in(bar, job.ranks),
         combine=job.ranks.sum,
     )
-    remaining = iter(matched)
+    remaining, written = iter(matched), set(chosen)
     for frame in results:
         index, file = next(remaining), opened.popleft()
-        if index not in chosen:
+        if index not in written:
             continue
         target = pairs[index][1]
-        pixels = torch.cat([frame.out, file.pixels[0].movedim(-1, 0)[len(frame.out) :]]).movedim(0, -1)
+        # What was read is not needed any more, but for its alpha.
+        file.pixels[0].movedim(-1, 0)[: len(frame.out)] = frame.out
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_image(target, pixels[None], file)
+        write_image(target, file.pixels, file)
 
 
 def _with_readers(indices: Sequence[int], readers: Iterator[_LookReader]) -> Iterator[tuple[int, _LookReader | None]]:
@@ -326,7 +339,7 @@ def _look_readers(job: _Job) -> Iterator[_LookReader]:
     for path in job.references:
         if path.suffix.lower() == REFERENCE_SUFFIX:
             yield partial(_kept_look, path)
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
+        elif _is_video(path):
             for picture in _pictures(path):
                 yield partial(_look, job, path, picture)
         else:
@@ -348,7 +361,7 @@ def _look(job: _Job, path: Path, picture: Tensor) -> Look:
 
 def _pictures(path: Path) -> Iterable[Tensor]:
     """The pictures in a file, ``[H, W, C]``: one, or the frames of a video."""
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    if not _is_video(path):
         return [read_image(path).pixels[0]]
     from .video_files import read_frames
 
@@ -357,7 +370,7 @@ def _pictures(path: Path) -> Iterable[Tensor]:
 
 def _lengths(job: _Job, frames: int) -> tuple[int, int] | None:
     """The number of frames and references, if the references are pictures."""
-    videos = any(path.suffix.lower() in VIDEO_SUFFIXES for path in job.references)
+    videos = any(map(_is_video, job.references))
     return None if videos and job.settings.reference_stats == "pooled" else (frames, len(job.references))
 
 
@@ -368,6 +381,10 @@ def _shown_in(bar: tqdm[object], ranks: Ranks) -> Callable[[int, int], None]:
         bar.update(done - bar.n)
 
     return progress
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _read_mask(path: str | None) -> Tensor | None:

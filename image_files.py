@@ -64,7 +64,7 @@ def read_image(path: Path) -> ImageFile:
     except pyvips.Error as error:
         raise OSError(" ".join(str(error).split())) from error
     values = values.reshape(1, opened.height, opened.width, opened.bands)
-    pixels = torch.from_numpy(values.astype(np.float32)) / _HIGHEST[opened.format]
+    pixels = torch.from_numpy(values.astype(np.float32)).div_(_HIGHEST[opened.format])
     if opened.bands == 2:
         return ImageFile(pixels[..., :1], pixels[..., 1:], opened)
     return ImageFile(pixels, None, opened)
@@ -96,7 +96,8 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile) -> None:
     if like.alpha is not None:
         pixels = torch.cat([pixels, like.alpha], dim=-1)
     highest = _HIGHEST[opened.format]
-    values = (pixels[0].float() * highest).round().numpy().astype(np.uint8 if highest == 255 else np.uint16)
+    # In place from here on: for a large picture, new memory costs more than what is done to it.
+    values = (pixels[0].float() * highest).round_().numpy().astype(np.uint8 if highest == 255 else np.uint16)
     picture = pyvips.Image.new_from_array(values, interpretation=opened.interpretation)
     picture = picture.copy(xres=opened.xres, yres=opened.yres)
     for field in _CARRIED:

@@ -59,14 +59,20 @@ class Ranks:
         if self.ended:
             raise RankError("the run was ended, perhaps since another rank has")
 
+    def first_with(self, message: str | None) -> int | None:
+        """The first rank that has a message, None if no rank has one.
+
+        Raises:
+            RankError: another rank has ended.
+        """
+        return next((rank for rank, text in enumerate(self._exchange(message)) if text is not None), None)
+
     def total(self, number: int) -> int:
         """The sum of a number over all ranks.
 
         Raises:
             RankError: another rank has called :meth:`fail`, or has ended.
         """
-        if self.size == 1:
-            return number
         numbers = self._exchange(number)
         if None in numbers:
             raise RankError(f"rank {numbers.index(None)} has failed")
@@ -89,9 +95,8 @@ class Ranks:
     def fail(self) -> None:
         """Say that this rank cannot do its part of what all do together, to those who wait for it."""
         self._failed = True
-        if self.size > 1:
-            with contextlib.suppress(RankError):
-                self._exchange(None)
+        with contextlib.suppress(RankError):
+            self._exchange(None)
 
     def finish(self, failed: int) -> int:
         """The number of files that failed on all ranks; of this one alone, if it has called :meth:`fail`.
@@ -101,13 +106,16 @@ class Ranks:
         """
         return failed if self._failed else self.total(failed)
 
-    def _exchange(self, number: int | None) -> list[int | None]:
-        numbers: list[int | None] = [None] * self.size
+    def _exchange(self, own: _Item | None) -> list[_Item | None]:
+        """What all ranks bring, in their order."""
+        if self.size == 1:
+            return [own]
+        everyone: list[_Item | None] = [None] * self.size
         try:
-            dist.all_gather_object(numbers, number)
+            dist.all_gather_object(everyone, own)
         except RuntimeError as error:
             raise RankError("another rank has ended") from error
-        return numbers
+        return everyone
 
 
 @contextlib.contextmanager

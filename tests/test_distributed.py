@@ -136,6 +136,13 @@ class TestCommand:
         assert written.count(message) == 1
         assert not (folder / "together").exists()
 
+    def test_an_error_on_all_ranks_is_said_once(self, folder: Path) -> None:
+        given = ("shots", "--reference", "missing.png", "--output", "together")
+        status, written = torchrun(3, *COMMAND, *given, folder=folder)
+        assert status != 0
+        assert written.count("__main__.py: error: ") + written.count("histogram-match: error: ") == 1
+        assert not (folder / "together").exists()
+
     @pytest.mark.parametrize("stats", ["per_frame", "uniform", "smoothed", "target_frame"])
     def test_resume_in_one_process(self, folder: Path, stats: str, capsys: pytest.CaptureFixture[str]) -> None:
         arguments = ["shots", "--reference", "*e*.png", "--source-stats", stats, "--output"]
