@@ -13,11 +13,11 @@ from .histogram_matching import (
     QuantileFunction,
     apply_transfer,
     check_bins,
-    check_pixels,
     cumulative_distribution,
     histogram,
 )
 from .reference_histogram import ReferenceHistogram
+from .soft_binning import interpolate, precise_dtype, soft_histogram
 
 
 class HistogramMatchingTransform:
@@ -96,55 +96,70 @@ class HistogramMatchingTransform:
         if isinstance(reference, ReferenceHistogram):
             counts = _rebinned(reference.counts, self.bins)
         else:
-            pixels = _unit_range(f"references[{index}]", reference)
+            pixels = _plain(f"references[{index}]", reference)
             if pixels.ndim != 3:
                 raise ValueError(f"references[{index}]: expected shape [C, H, W], got {list(pixels.shape)}")
-            counts = histogram(pixels.detach(), self.bins).cpu()
+            pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.detach()
+            counts = histogram(pixels, self.bins).cpu()
         if not bool(counts.any(dim=1).all()):
             raise ValueError(f"references[{index}]: expected finite values in each channel, got a channel with none")
         return cumulative_distribution(counts)
 
     @torch.no_grad()
     def _match(self, image: Tensor) -> Tensor:
-        pixels = _unit_range("image", image)
-        if pixels.ndim not in (3, 4):
+        plain = _plain("image", image)
+        if plain.ndim not in (3, 4):
             raise ValueError(f"image: expected shape [C, H, W] or [B, C, H, W], got {list(image.shape)}")
-        batch = pixels if pixels.ndim == 4 else pixels[None]
-        matched = torch.stack([self._match_one(one) for one in batch]).reshape(image.shape)
-        result = matched.mul_(255).round_().to(torch.uint8) if image.dtype == torch.uint8 else matched.to(image.dtype)
+        match = self._match_bytes if plain.dtype == torch.uint8 else self._match_values
+        matched = torch.stack([match(one) for one in (plain if plain.ndim == 4 else plain[None])]).reshape(image.shape)
         # Pipelines tell images from other tensors by their class.
-        return result if type(image) is Tensor else result.as_subclass(type(image))
+        return matched if type(image) is Tensor else matched.as_subclass(type(image))
 
-    def _match_one(self, pixels: Tensor) -> Tensor:
+    def _match_values(self, pixels: Tensor) -> Tensor:
+        return apply_transfer(pixels, self._random_table(histogram(pixels, self.bins)))
+
+    def _match_bytes(self, pixels: Tensor) -> Tensor:
+        # All that is done to 256 values is done to 256 values, not to all pixels.
+        index = [channel.flatten().long() for channel in pixels]
+        counts = torch.stack([torch.bincount(channel, minlength=256) for channel in index])
+        table = self._random_table(_rebinned(counts, self.bins))
+        values = interpolate(_levels(counts).to(table), table[None])[0].mul_(255).round_().to(torch.uint8)
+        return torch.stack([row[channel] for row, channel in zip(values, index, strict=True)]).reshape(pixels.shape)
+
+    def _random_table(self, counts: Tensor) -> Tensor:
+        """The transfer function from a histogram ``[C, bins]`` to a random reference, blended by a random factor."""
         cdf = self._distributions[int(torch.randint(len(self._distributions), ()))]
         low, high = self.factor
         factor = low + (high - low) * float(torch.rand(()))
-        if len(cdf) not in (1, len(pixels)):
-            raise ValueError(f"image: expected {len(cdf)} channels to go with a reference, got {len(pixels)}")
-        source_cdf = cumulative_distribution(histogram(pixels, self.bins))
+        if len(cdf) not in (1, len(counts)):
+            raise ValueError(f"image: expected {len(cdf)} channels to go with a reference, got {len(counts)}")
+        source_cdf = cumulative_distribution(counts)
         table = QuantileFunction(cdf.to(source_cdf))(source_cdf)
         # Blending the table is blending the image.
-        table = torch.lerp(torch.linspace(0, 1, self.bins).to(table), table, factor)
-        return apply_transfer(pixels, table)
+        return torch.lerp(torch.linspace(0, 1, self.bins).to(table), table, factor)
 
 
-def _unit_range(name: str, image: Tensor) -> Tensor:
-    """An image as a plain tensor of floating-point values in [0, 1]."""
+def _plain(name: str, image: Tensor) -> Tensor:
+    """An image as a tensor of no other class, checked."""
     if not isinstance(image, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(image).__name__}")
     plain = image.as_subclass(Tensor)
-    if plain.dtype == torch.uint8:
-        plain = plain.float() / 255
-    elif not plain.is_floating_point():
+    if plain.dtype != torch.uint8 and not plain.is_floating_point():
         raise TypeError(f"{name}: expected uint8 or floating-point values, got {image.dtype}")
-    check_pixels(name, plain)
+    if plain.ndim < 3 or plain.numel() == 0:
+        raise ValueError(f"{name}: expected shape [C, H, W] with no side of 0, got {list(image.shape)}")
     return plain
 
 
 def _rebinned(counts: Tensor, bins: int) -> Tensor:
-    """Counts at even levels as counts in soft bins: each level is a pixel as often as it is counted."""
-    levels = torch.linspace(0, 1, counts.shape[1], dtype=torch.float64).expand(len(counts), 1, -1)
-    return histogram(levels, bins, counts[:, None].double())
+    """Counts at even levels ``[C, levels]`` as counts in soft bins: a level is so many pixels as are counted there."""
+    precise = counts.to(precise_dtype(counts.device))
+    return soft_histogram(_levels(counts).to(precise), bins, precise[None])[0]
+
+
+def _levels(counts: Tensor) -> Tensor:
+    """The levels at which there are counts ``[C, levels]``, for each channel of a batch of one."""
+    return torch.linspace(0, 1, counts.shape[1], dtype=torch.float64).expand(1, len(counts), -1)
 
 
 def _checked_range(factor: float | tuple[float, float]) -> tuple[float, float]:

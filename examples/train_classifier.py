@@ -98,7 +98,7 @@ def read_pictures(package: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
         def pictures(name: str, count: int) -> Tensor:
             rows = np.array(Image.open(io.BytesIO(read(name))))[:count]
-            return torch.from_numpy(rows).view(count, 32, 32, 3).permute(0, 3, 1, 2).contiguous().float() / 255
+            return torch.from_numpy(rows).view(-1, 32, 32, 3).permute(0, 3, 1, 2).contiguous().float() / 255
 
         def classes(name: str, count: int) -> Tensor:
             return torch.tensor(json.loads(read(name))[:count])

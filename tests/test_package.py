@@ -14,6 +14,7 @@ import pytest
 import tomllib
 
 ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *ROOT.glob("docs/*.md"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -90,7 +91,21 @@ def test_the_changelog_has_this_version() -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("docs/*.png")) + sorted(ROOT.glob("docs/*.jpg")), ids=lambda path: path.name)
 def test_pictures_are_small_and_shown(path: Path) -> None:
     assert path.stat().st_size <= 300_000
-    assert f"docs/{path.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [f"({path.relative_to(page.parent).as_posix()})" in page.read_text(encoding="utf-8") for page in PAGES]
+    assert any(shown)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).strip().replace(" ", "-") for line in re.findall(r"^#+ (.*)", text, re.M)
+    }
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if link.startswith("#"):
+            assert link[1:] in headings
+        elif not link.startswith("http"):
+            assert (page.parent / link).exists(), link
 
 
 def test_the_example_workflows_use_the_node() -> None:
