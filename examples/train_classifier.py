@@ -9,8 +9,9 @@ Each network is trained on clean pictures only, on what one of five ways of prep
 pictures in fog, in low light, of low contrast, with a color cast and with noise, each in five strengths, after the same
 preprocessing. All five ways see the same pictures in the same order and start from the same weights.
 
-What is printed is the share of pictures that are classified correctly: its mean over seeds with the 95 % interval of that mean
-by Student's t, and likewise the differences between the learned target and the others, seed by seed.
+What is printed is the share of pictures that are classified correctly, and the differences between the learned target and the
+others on the same pictures from the same seeds, each with its 95 % interval. The intervals are meant for other seeds as well as
+other pictures: to the variance of the mean over seeds that of the mean over pictures is added.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import matplotlib as mpl
@@ -143,9 +145,10 @@ class Pictures:
         return prepare(self.training), {name: prepare(images) for name, images in self.testing.items()}
 
 
-@cache
+# The pictures of one method only: runs come method by method.
+@lru_cache(maxsize=1)
 def prepared_pictures(package: Path, method: str) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
-    """Once in each process and for each method."""
+    """What :func:`run` needs, once for all seeds."""
     pictures = cached_pictures(package)
     training, testing = pictures.prepared(method)
     return training, pictures.training_classes, testing, pictures.testing_classes
@@ -171,11 +174,11 @@ def batches(count: int, epochs: int) -> Iterator[Tensor]:
         yield from torch.randperm(count).split(BATCH)
 
 
-def run(package: Path, method: str, seed: int, epochs: int) -> tuple[dict[str, float], Tensor]:
+def run(package: Path, method: str, seed: int, epochs: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Train on clean pictures, test under all conditions.
 
     Returns:
-        The share of correct answers for each set of testing pictures, and the quantiles of the target if it was learned.
+        Which answers are correct for each set of testing pictures, and the quantiles of the target if it was learned.
     """
     torch.set_num_threads(1)
     training, training_classes, testing, testing_classes = prepared_pictures(package, method)
@@ -205,22 +208,27 @@ def run(package: Path, method: str, seed: int, epochs: int) -> tuple[dict[str, f
                 classifier(layer(images).contiguous(memory_format=torch.channels_last)).argmax(1)
                 for images in pictures.split(TESTED)
             ]
-            correct[name] = float((torch.cat(answers) == testing_classes).float().mean())
+            correct[name] = (torch.cat(answers) == testing_classes).numpy()
         quantiles = layer.quantiles if isinstance(layer, ParametricHistogramMatching) else torch.empty(0)
-    return correct, quantiles
+    return correct, quantiles.numpy()
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """The mean over seeds, in percent, and the half width of its 95 % interval."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    """The mean of ``[seeds, pictures]``, in percent, and the half width of its 95 % interval for other seeds and pictures."""
+    variance, freedom = 0.0, []
+    for means in (values.mean(1), values.mean(0)):
+        variance += means.var(ddof=1) / len(means)
+        freedom.append(len(means) - 1)
+    # Student's t of the smaller number makes the interval rather too wide.
+    half = stats.t.ppf(0.975, min(freedom)) * np.sqrt(variance)
     return 100 * float(values.mean()), 100 * float(half)
 
 
-def scores(runs: list[dict[str, float]]) -> dict[str, np.ndarray]:
-    """For clean pictures, each condition over its strengths, and all conditions, one value a seed."""
-    columns = {"clean": np.array([one["clean"] for one in runs])}
+def scores(runs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """For clean pictures, each condition over its strengths, and all conditions: ``[seeds, pictures]``, 0 to 1."""
+    columns = {"clean": np.stack([one["clean"] for one in runs]).astype(float)}
     for name in CONDITIONS:
-        columns[name] = np.array([[one[f"{name} {s + 1}"] for s in range(STRENGTHS)] for one in runs]).mean(1)
+        columns[name] = np.stack([[one[f"{name} {s + 1}"] for s in range(STRENGTHS)] for one in runs]).mean(1)
     columns["all five"] = np.stack([columns[name] for name in CONDITIONS]).mean(0)
     return columns
 
@@ -239,14 +247,14 @@ def table(results: dict[str, dict[str, np.ndarray]]) -> str:
     return "\n".join(lines)
 
 
-def plot(quantiles: Tensor, path: Path) -> None:
+def plot(quantiles: np.ndarray, path: Path) -> None:
     """Draw the learned quantile functions ``[seeds, 3, knots]`` and the uniform one."""
     mpl.use("agg")
     probability = np.linspace(0, 1, quantiles.shape[-1])
     figure, axes = pyplot.subplots(figsize=(6, 5), layout="constrained")
     axes.plot(probability, probability * 255, "k--", linewidth=1, label="uniform: equalization")
     for channel, (name, color) in enumerate((("red", "tab:red"), ("green", "tab:green"), ("blue", "tab:blue"))):
-        levels = quantiles[:, channel].numpy() * 255
+        levels = quantiles[:, channel] * 255
         axes.plot(probability, levels.mean(0), color=color, label=f"learned, {name}")
         axes.fill_between(probability, levels.min(0), levels.max(0), color=color, alpha=0.15, linewidth=0)
     axes.set(xlabel="share of pixels below", ylabel="level", xlim=(0, 1), ylim=(0, 255))
@@ -267,19 +275,22 @@ def main() -> None:
     options = parser.parse_args()
     started = time.monotonic()
     jobs = [(method, seed) for method in METHODS for seed in range(options.seeds)]
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
         waiting = [pool.submit(run, options.package, method, seed, options.epochs) for method, seed in jobs]
         done = []
         for (method, seed), job in zip(jobs, waiting, strict=True):
             done.append(job.result())
-            print(f"{time.monotonic() - started:6.0f} s  {method}, seed {seed}: {done[-1][0]['clean']:.3f} clean", flush=True)
+            print(
+                f"{time.monotonic() - started:6.0f} s  {method}, seed {seed}: {done[-1][0]['clean'].mean():.3f} clean",
+                flush=True,
+            )
     results = {
         method: scores([correct for (one, _), (correct, _) in zip(jobs, done, strict=True) if one == method])
         for method in METHODS
     }
     print(f"\n{table(results)}\n")
     learned = [quantiles for (method, _), (_, quantiles) in zip(jobs, done, strict=True) if method == LEARNED]
-    plot(torch.stack(learned), options.plot)
+    plot(np.stack(learned), options.plot)
     print(f"{options.seeds} seeds in {(time.monotonic() - started) / 60:.1f} minutes; the learned target is in {options.plot}")
 
 

@@ -68,11 +68,21 @@ def test_conditions_get_worse_with_their_strength(name: str) -> None:
     assert changes[0] > 0
 
 
-def test_intervals_are_students() -> None:
-    mean, half = train_classifier.interval(np.array([0.5, 0.6, 0.7]))
+def test_intervals_are_students_over_seeds() -> None:
+    mean, half = train_classifier.interval(np.array([0.5, 0.6, 0.7])[:, None].repeat(1000, axis=1))
     assert mean == pytest.approx(60)
     # 4.303 is the 97.5 % quantile of Student's t with two degrees of freedom, in any table.
     assert half == pytest.approx(4.303 * 10 / 3**0.5, rel=1e-3)
+
+
+def test_intervals_hold_for_other_seeds_and_pictures() -> None:
+    generator = np.random.default_rng(0)
+    inside = 0
+    for _ in range(400):
+        effects = 0.5 + generator.normal(0, 0.01, (10, 1)) + generator.normal(0, 0.3, (1, 500))
+        mean, half = train_classifier.interval(effects + generator.normal(0, 0.2, (10, 500)))
+        inside += abs(mean - 50) <= half
+    assert 0.94 * 400 <= inside <= 400
 
 
 def test_a_package_without_the_pictures(tmp_path: Path) -> None:
