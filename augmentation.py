@@ -23,8 +23,8 @@ from .soft_binning import interpolate, precise_dtype, soft_histogram
 class HistogramMatchingTransform:
     """Give each image the histogram of a random reference, blended in by a random factor.
 
-    A callable for pipelines such as torchvision's ``v2.Compose``, and called with ``image=`` for pipelines such as
-    Albumentations', after the step there that makes tensors. Random numbers are torch's, so that each worker of a
+    A callable for pipelines such as torchvision's ``v2.Compose``, or with ``image=`` for pipelines that call their steps by
+    name, as those in the manner of Albumentations do, on tensors. Random numbers are torch's, so that each worker of a
     ``DataLoader`` has its own, and ``torch.manual_seed`` repeats them. It can be pickled. References are kept as histograms.
 
     Args:
@@ -36,8 +36,8 @@ class HistogramMatchingTransform:
 
     Raises:
         TypeError: a reference, the factor or ``bins`` is of another type.
-        ValueError: there is no reference, one has another shape or a channel without finite values, or a number is out of
-            range.
+        ValueError: there is no reference, one has another shape or a channel without finite values, their channels differ, or
+            a number is out of range.
     """
 
     def __init__(
@@ -54,7 +54,11 @@ class HistogramMatchingTransform:
         distributions = [self._distribution(reference, index) for index, reference in enumerate(references)]
         if not distributions:
             raise ValueError("references: expected at least one, got none")
+        channels = {len(cdf) for cdf in distributions} - {1}
+        if len(channels) > 1:
+            raise ValueError(f"references: expected one number of channels, or 1, got {sorted(channels)}")
         self._distributions = distributions
+        self._channels = channels.pop() if channels else None
 
     @overload
     def __call__(self, image: Tensor, /) -> Tensor: ...
@@ -75,7 +79,7 @@ class HistogramMatchingTransform:
 
         Raises:
             TypeError: the image is neither, or given in another way.
-            ValueError: its shape is another, or its number of channels does not go with a reference.
+            ValueError: its shape is another, or its number of channels does not go with the references.
         """
         if len(positional) == 1 and not named:
             return self._match(positional[0])
@@ -110,6 +114,8 @@ class HistogramMatchingTransform:
         plain = _plain("image", image)
         if plain.ndim not in (3, 4):
             raise ValueError(f"image: expected shape [C, H, W] or [B, C, H, W], got {list(image.shape)}")
+        if self._channels not in (None, plain.shape[-3]):
+            raise ValueError(f"image: expected {self._channels} channels to go with the references, got {plain.shape[-3]}")
         match = self._match_bytes if plain.dtype == torch.uint8 else self._match_values
         matched = torch.stack([match(one) for one in (plain if plain.ndim == 4 else plain[None])]).reshape(image.shape)
         # Pipelines tell images from other tensors by their class.
@@ -131,8 +137,6 @@ class HistogramMatchingTransform:
         cdf = self._distributions[int(torch.randint(len(self._distributions), ()))]
         low, high = self.factor
         factor = low + (high - low) * float(torch.rand(()))
-        if len(cdf) not in (1, len(counts)):
-            raise ValueError(f"image: expected {len(cdf)} channels to go with a reference, got {len(counts)}")
         source_cdf = cumulative_distribution(counts)
         table = QuantileFunction(cdf.to(source_cdf))(source_cdf)
         # Blending the table is blending the image.

@@ -29,7 +29,7 @@ REFERENCE_STATS = ("paired", "pooled")
 WINDOW = 72
 """The default window of ``smoothed``, in frames: three seconds of film."""
 
-# Sums of weights are rounded to this part of a pixel before they are added up over a clip.
+# Sums of fractions are taken in this part of a pixel when they are added up over a clip: up to 2^43 pixels.
 _GRID = 1 << 20
 # How far apart equal colors can be in another color space, where vector units and the rest of a row round differently.
 _CONVERSION_ERROR = 2.0**-20
@@ -305,7 +305,7 @@ class ClipMatching:
                 total = self._combine(total)
                 if total is None:
                     return
-                self._sources.append(total)
+                self._sources.append(_as_measured(total))
         elif stats == "target_frame":
             index = self._settings.target_index
             target = next(islice(self._with_reference(frames()), index, None), None)
@@ -313,6 +313,7 @@ class ClipMatching:
                 raise ValueError(f"target_index: expected the index of a frame of the image, got {index}")
             for before, step in enumerate(self._steps):
                 measured, _ = self._measure_frame(target, before) if step.needs_source else (None, False)
+                measured = _as_measured(measured)
                 if step.needs_source and (measured is None or not any(step.totals(measured))):
                     missing = "a reference to go to" if measured is None else "pixels to measure"
                     raise ValueError(f"target_index: expected a frame with {missing}, got {index} with none")
@@ -546,13 +547,18 @@ def _add(name: str, total: Any, measured: Any) -> Any:
 
 
 def _in_any_order(measured: Any) -> Any:
-    """Sums of one frame, rounded so that sums over frames are exact, and the same in whatever order they are added.
+    """Sums of one frame as whole numbers, so that sums over frames are exact, and the same in whatever order they are added.
 
-    Sums of weights and of colors are fractions, unlike counts. In double precision, sums below 2^33 lose no digit then.
+    Sums of weights and of colors are fractions, unlike counts.
     """
-    if not isinstance(measured, Tensor) or measured.dtype != torch.float64 or measured.requires_grad:
+    if not isinstance(measured, Tensor) or measured.requires_grad:
         return measured
-    return (measured * _GRID).round_().div_(_GRID)
+    return (measured * _GRID).round_().long()
+
+
+def _as_measured(total: Any) -> Any:
+    """What :func:`_in_any_order` has made whole numbers of, as fractions again."""
+    return total.double().div_(_GRID) if isinstance(total, Tensor) and total.dtype == torch.int64 else total
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:

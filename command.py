@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -89,6 +90,8 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, ranks: Ra
         parser.exit(2)
     if failed_rank is not None:
         raise RankError(f"rank {failed_rank} has failed")
+    # Files are shared by their numbers in the list.
+    ranks.agree("\n".join(f"{source}\t{target}" for source, target in pairs))
     images, videos = ([pair for pair in pairs if _is_video(pair[0]) == video] for video in (False, True))
     mine = ranks.share(range(len(images)))
     chosen = [index for index in mine if not (job.resume and images[index][1].exists())]
@@ -122,7 +125,7 @@ def _prepare(options: argparse.Namespace, ranks: Ranks) -> tuple[_Job, list[_Pai
         rotations=options.rotations,
         target=_target(options),
     )
-    device = _device(options.device)
+    device = _device(options.device, ranks)
     if ranks.size > 1 and (options.demo or options.save_reference):
         name = "--demo" if options.demo else "--save-reference"
         raise ValueError(f"argument {name}: expected one process, got {ranks.size}")
@@ -134,6 +137,8 @@ def _prepare(options: argparse.Namespace, ranks: Ranks) -> tuple[_Job, list[_Pai
     if any(map(_is_video, [*references, *(source for source, _ in pairs)])):
         _check_pyav()
     resume = (options.resume or ranks.launched) and not options.overwrite
+    if resume and any(source == target for source, target in pairs):
+        raise ValueError(f"argument --output: expected another place than the sources', or --overwrite, got {options.output}")
     job = _Job(settings, device, references, image_mask, reference_mask, options.overwrite, resume, ranks)
     if settings.target is None and next(_looks(job), None) is None:
         raise ValueError("argument --reference: expected a picture or a video with frames")
@@ -197,15 +202,23 @@ def _match_each(job: _Job, pairs: list[_Pair], chosen: Sequence[int]) -> int:
             look = look if reader is None else [cache(reader)]
             yield index, look
 
-    failed = 0
-    several = len(chosen) > 1
-    with FramePool(several) as pool, tqdm(total=len(chosen), unit="file", disable=job.quiet if several else True) as bar:
-        for message in pool.map(match, items()):
-            job.ranks.check()
-            if message is not None:
-                failed += 1
-                bar.write(message, file=sys.stderr)
-            bar.update(1)
+    done = failed = 0
+    # As long as there are several, each is worked on by one thread, so that the same comes out whoever has how many.
+    several = len(pairs) > 1
+    parallel = several and job.device.type == "cpu"
+    with FramePool(parallel) as pool, tqdm(total=len(chosen), unit="file", disable=job.quiet if several else True) as bar:
+        try:
+            for message in pool.map(match, items()):
+                job.ranks.check()
+                done += 1
+                if message is not None:
+                    failed += 1
+                    bar.write(message, file=sys.stderr)
+                bar.update(1)
+        except (OSError, ValueError) as error:
+            # Of a video that serves as references one by one, each file needs the frames before its own.
+            bar.write(f"{pairs[chosen[done]][0]} and the files after it: {error}", file=sys.stderr)
+            failed += len(chosen) - done
     return failed
 
 
@@ -255,12 +268,16 @@ def _match_sequence(
         lambda: _looks(job),
         job.settings,
         job.device,
-        parallel=len(matched) > 1,
+        parallel=len(pairs) > 1,
         lengths=_lengths(job, len(matched)) if stats != "uniform" or len(matched) == len(measured) else None,
         note=lambda text: print(text, file=sys.stderr),
         progress=None if bar is None else _shown_in(bar, job.ranks),
         combine=job.ranks.sum,
     )
+    if stats == "target_frame":
+        # Where files are replaced, all ranks have to have seen that frame before one of them is.
+        results = _begun(results)
+        job.ranks.total(0)
     remaining, written = iter(matched), set(chosen)
     for frame in results:
         index, file = next(remaining), opened.popleft()
@@ -271,6 +288,12 @@ def _match_sequence(
         file.pixels[0].movedim(-1, 0)[: len(frame.out)] = frame.out
         target.parent.mkdir(parents=True, exist_ok=True)
         write_image(target, file.pixels, file)
+
+
+def _begun(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The same frames, the first of them already matched."""
+    first = list(islice(frames, 1))
+    return chain(first, frames)
 
 
 def _with_readers(indices: Sequence[int], readers: Iterator[_LookReader]) -> Iterator[tuple[int, _LookReader | None]]:
@@ -522,11 +545,15 @@ def _factor(text: str) -> float:
     return value
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, ranks: Ranks) -> torch.device:
     accelerator = None if name == "cpu" else torch.accelerator.current_accelerator(check_available=True)
     if name == "gpu" and accelerator is None:
         raise ValueError("argument --device: expected a GPU for gpu, torch finds none")
-    return accelerator or torch.device("cpu")
+    if accelerator is None:
+        return torch.device("cpu")
+    if ranks.size == 1:
+        return accelerator
+    return torch.device(accelerator.type, ranks.local_rank % torch.accelerator.device_count())
 
 
 def _demo(options: argparse.Namespace) -> tuple[list[_Pair], list[Path]]:

@@ -7,47 +7,45 @@ exactly and in any order up to 2^53 pixels in a level, 9e15 of them: the result 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .histogram_matching import LEVELS, check_pixels, histogram
+from .histogram_matching import LEVELS, check_bins, check_pixels, histogram, soften
 
 
 def sum_over_ranks(counts: Tensor | None, group: dist.ProcessGroup | None = None) -> Tensor | None:
     """Add up the counts of all processes of a group, on each of them.
 
-    This is an all-reduce, after the shapes have been compared, in double precision and where the backend of the group wants it:
-    on the processor for gloo and MPI, on the accelerator for NCCL and its kind.
+    This is an all-reduce, after the shapes have been compared, in double precision or in whole numbers of 64 bits. It is done
+    on the processor if the backend of the group can do so there, else on the accelerator.
 
     Args:
-        counts: of any shape, the same on all ranks; None on one that has nothing.
+        counts: of any shape, the same on all ranks, and either fractions or whole numbers on all; None on one that has nothing.
         group: as in ``torch.distributed``; by default all ranks. Without a group, one process is all there is.
 
     Returns:
-        The sum, float64, on the device of ``counts``, on the processor where that was None; None if all were.
+        The sum, float64 or int64, on the device of ``counts``, on the processor where that was None; None if all were.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or fractions meet whole numbers.
         RuntimeError: another process has ended.
     """
-    if not (dist.is_available() and dist.is_initialized()):
-        return None if counts is None else counts.double()
-    shapes: list[tuple[int, ...] | None] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(shapes, None if counts is None else tuple(counts.shape), group)
-    known = {shape for shape in shapes if shape is not None}
+    precise = None if counts is None else counts.detach().to(torch.float64 if counts.is_floating_point() else torch.int64)
+    if not _has_ranks():
+        return precise
+    kinds = _gather(None if precise is None else (tuple(precise.shape), precise.dtype), group)
+    known = {kind for kind in kinds if kind is not None}
     if len(known) > 1:
-        raise ValueError(f"counts: expected one shape on all ranks, got {', '.join(map(str, shapes))}")
+        raise ValueError(f"counts: expected one shape and dtype on all ranks, got {', '.join(map(str, kinds))}")
     if not known:
         return None
-    accelerator = torch.accelerator.current_accelerator()
-    on_processor = accelerator is None or dist.get_backend(group) in ("gloo", "mpi", "undefined")
-    device = torch.device("cpu") if on_processor else accelerator
-    if counts is None:
-        total = torch.zeros(known.pop(), dtype=torch.float64, device=device)
-    else:
-        total = counts.detach().to(device, torch.float64, copy=True)
+    shape, dtype = known.pop()
+    accelerator = None if "cpu:" in dist.get_backend_config(group) else torch.accelerator.current_accelerator()
+    device = accelerator or torch.device("cpu")
+    total = torch.zeros(shape, dtype=dtype, device=device) if precise is None else precise.to(device, copy=True)
     dist.all_reduce(total, group=group)
     return total.to("cpu" if counts is None else counts.device)
 
@@ -71,19 +69,50 @@ def pooled_histogram(images: Iterable[Tensor], bins: int = LEVELS, group: dist.P
     Raises:
         TypeError: an image is not a floating-point tensor.
         ValueError: an image has another shape or number of channels, or no rank has any.
-        RuntimeError: another process has ended.
+        RuntimeError: counting has failed on another rank, or it has ended.
     """
+    check_bins(bins)
+    failure: Exception | None = None
+    counts: Tensor | None = None
+    try:
+        counts = _counted(images)
+    except Exception as error:
+        # Not before the others know, who would wait for ever.
+        failure = error
+    if _has_ranks():
+        failures = _gather(None if failure is None else f"{type(failure).__name__}: {failure}", group)
+        failed = [f"rank {rank}: {text}" for rank, text in enumerate(failures) if text is not None]
+        if failed and failure is None:
+            raise RuntimeError(f"images: counting has failed on {'; '.join(failed)}")
+    if failure is not None:
+        raise failure
+    total = sum_over_ranks(counts, group)
+    if total is None:
+        raise ValueError("images: expected at least one on some rank, got none")
+    return soften(total, bins)
+
+
+def _counted(images: Iterable[Tensor]) -> Tensor | None:
+    """Count at all levels, in whole numbers, shape ``[C, LEVELS]``; None for no images."""
     total: Tensor | None = None
     for image in images:
         check_pixels("images", image)
         if image.ndim not in (3, 4):
             raise ValueError(f"images: expected shape [C, H, W] or [B, C, H, W], got {list(image.shape)}")
-        counts = histogram(image.detach(), bins).cpu().double()
+        counts = histogram(image.detach(), LEVELS).cpu().double()
         counts = counts if image.ndim == 3 else counts.sum(0)
         if total is not None and len(total) != len(counts):
             raise ValueError(f"images: expected {len(total)} channels as in the first, got {len(counts)}")
         total = counts if total is None else total.add_(counts)
-    total = sum_over_ranks(total, group)
-    if total is None:
-        raise ValueError("images: expected at least one on some rank, got none")
     return total
+
+
+def _has_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _gather(own: Any, group: dist.ProcessGroup | None) -> list[Any]:
+    """What all ranks bring, in their order."""
+    everyone: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(everyone, own, group)
+    return everyone

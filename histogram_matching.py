@@ -66,7 +66,7 @@ def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None, *, 
             for first in range(0, frame.shape[0], _CHANNELS):
                 part = slice(first, first + _CHANNELS)
                 weight = None if weight_frames is None else weight_frames[index, part]
-                rows.append(_soften(_count_levels(frame[part], weight, in_range), bins))
+                rows.append(soften(_count_levels(frame[part], weight, in_range), bins))
         counts = torch.cat(rows) if len(rows) > 1 else rows[0]
     return counts.reshape(*image.shape[:-2], bins)
 
@@ -433,8 +433,8 @@ def _blocks(rows: Tensor, interleaved: bool) -> Iterator[Tensor]:
             yield from row.split(step * rows.shape[0])
 
 
-def _soften(level_counts: Tensor, bins: int) -> Tensor:
-    """Spread the counts of all 16-bit levels over soft bins, channel by channel."""
+def soften(level_counts: Tensor, bins: int) -> Tensor:
+    """Spread the counts of all 16-bit levels ``[C, LEVELS]`` over soft bins, ``[C, bins]``."""
     counts = level_counts.to(precise_dtype(level_counts.device))
     if bins == LEVELS:
         return counts

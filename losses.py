@@ -101,17 +101,11 @@ def sliced_histogram_loss(
         TypeError: a tensor is not a floating-point tensor, or a number is not an int.
         ValueError: a shape or another argument is none of the above.
     """
-    _check(image, reference, order, bins, reduction)
     _check_count("directions", directions, 1)
     _check_count("seed", seed, 0)
-    axes = torch.randn(directions, image.shape[1], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    axes = axes / axes.norm(dim=1, keepdim=True)
-    cdf, reference_cdf = (
-        _along(axes, pixels, weights, bins) for pixels, weights in ((image, image_weights), (reference, reference_weights))
-    )
-    extents = axes.abs().sum(1).to(image.device, precise_dtype(image.device))
-    distances = _wasserstein(cdf, reference_cdf, order) * extents**order
-    return _reduced(distances.mean(1), image, reduction)
+    check_pixels("image", image)
+    axes = _random_axes(directions, image.shape[-3], seed)
+    return _sliced(image, reference, axes, order, bins, image_weights, reference_weights, reduction)
 
 
 class HistogramLoss(torch.nn.Module):
@@ -181,18 +175,16 @@ class SlicedHistogramLoss(torch.nn.Module):
         reference_weights: Tensor | None = None,
     ) -> Tensor:
         """Measure along new directions; arguments, result and errors are those of :func:`sliced_histogram_loss`."""
-        seed, self.next_seed = self.next_seed, self.next_seed + 1
-        return sliced_histogram_loss(
-            image,
-            reference,
-            self.directions,
-            self.order,
-            self.bins,
-            seed=seed,
-            image_weights=image_weights,
-            reference_weights=reference_weights,
-            reduction=self.reduction,
-        )
+        check_pixels("image", image)
+        axes = self._next_axes(image.shape[-3])
+        return _sliced(image, reference, axes, self.order, self.bins, image_weights, reference_weights, self.reduction)
+
+    # A compiler would compile anew for each seed.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _next_axes(self, channels: int) -> Tensor:
+        axes: Tensor = _random_axes(self.directions, channels, self.next_seed)
+        self.next_seed += 1
+        return axes
 
     def get_extra_state(self) -> int:
         """The seed of the next call."""
@@ -207,6 +199,33 @@ class SlicedHistogramLoss(torch.nn.Module):
         return f"directions={self.directions}, order={self.order}, bins={self.bins}, reduction={self.reduction}"
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _random_axes(directions: int, channels: int, seed: int) -> Tensor:
+    """Axes ``[directions, channels]`` of length 1, float64."""
+    axes = torch.randn(directions, channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    unit: Tensor = axes / axes.norm(dim=1, keepdim=True)
+    return unit
+
+
+def _sliced(
+    image: Tensor,
+    reference: Tensor,
+    axes: Tensor,
+    order: int,
+    bins: int,
+    image_weights: Tensor | None,
+    reference_weights: Tensor | None,
+    reduction: str,
+) -> Tensor:
+    _check(image, reference, order, bins, reduction)
+    cdf, reference_cdf = (
+        _along(axes, pixels, weights, bins) for pixels, weights in ((image, image_weights), (reference, reference_weights))
+    )
+    extents = axes.abs().sum(1).to(image.device, precise_dtype(image.device))
+    distances = _wasserstein(cdf, reference_cdf, order) * extents**order
+    return _reduced(distances.mean(1), image, reduction)
+
+
 def _along(axes: Tensor, image: Tensor, weights: Tensor | None, bins: int) -> Tensor:
     """The distributions ``[B, D, bins]`` of the colors of ``[B, C, H, W]`` along the axes ``[D, C]``."""
     frames = pixel_rows(image)
@@ -218,8 +237,9 @@ def _along(axes: Tensor, image: Tensor, weights: Tensor | None, bins: int) -> Te
     if weights is not None:
         counted = counted * weight_rows(image[:, :1], weights).to(colors)
     lowest, extents = axes.clamp(max=0).sum(1), axes.abs().sum(1)
-    # From 0 at the least to 1 at the greatest value of a color in the cube.
-    positions = (axes / extents[:, None]).to(colors) @ colors - (lowest / extents).to(colors)[:, None]
+    # From 0 at the least to 1 at the greatest value of a color in the cube; in less than single precision, bins would blur.
+    with torch.autocast(colors.device.type, enabled=False):
+        positions = (axes / extents[:, None]).to(colors) @ colors - (lowest / extents).to(colors)[:, None]
     return _distribution(positions.clamp(0, 1), counted.expand_as(positions), bins)
 
 
@@ -231,17 +251,39 @@ def _distribution(frames: Tensor, weights: Tensor | None, bins: int) -> Tensor:
 
 def _wasserstein(cdf: Tensor, reference_cdf: Tensor, order: int) -> Tensor:
     """The distance of distributions ``[..., bins]``, which broadcast, to the power ``order``."""
-    steps = cdf.shape[-1] - 1
     if order == 1:
-        return (cdf - reference_cdf).abs().sum(-1) / steps
+        return (cdf - reference_cdf).abs().sum(-1) / (cdf.shape[-1] - 1)
     cdf, reference_cdf = (rows.contiguous() for rows in torch.broadcast_tensors(cdf, reference_cdf))
+    fixed, reference_fixed = cdf.detach(), reference_cdf.detach()
     # Between two neighbouring values of the two distributions, both quantile functions are constant.
-    ends = torch.cat([cdf, reference_cdf], dim=-1).sort(dim=-1).values
+    ends = torch.cat([fixed, reference_fixed], dim=-1).sort(dim=-1).values
     shares = ends.diff(dim=-1, prepend=torch.zeros_like(ends[..., :1]))
-    level, reference_level = (
-        torch.searchsorted(rows.detach(), ends.detach()).clamp(max=steps) for rows in (cdf, reference_cdf)
-    )
-    return (shares * ((level - reference_level).to(shares.dtype) / steps).square()).sum(-1)
+    distance = (shares * (_level(fixed, ends) - _level(reference_fixed, ends)).square()).sum(-1)
+    # What is added is 0, and has the gradient.
+    for rows, others in ((cdf, reference_fixed), (reference_cdf, fixed)):
+        distance = distance + (_marginal_cost(rows.detach(), others) * (rows - rows.detach())).sum(-1)
+    return distance
+
+
+def _marginal_cost(cdf: Tensor, other: Tensor) -> Tensor:
+    """How the square of the Wasserstein-2 distance grows with each value of ``cdf`` ``[..., bins]``.
+
+    More at or below a level is pixels of that rank that move down by a level: the square of their distance to the other's
+    level of that rank changes. Where that level jumps, it is the mean of both.
+    """
+    level = torch.linspace(0, 1, cdf.shape[-1], dtype=cdf.dtype, device=cdf.device)
+    below, above = _level(other, cdf), _level(other, cdf, right=True)
+    # There is no rank below 0 or above 1.
+    below, above = torch.where(cdf <= 0, above, below), torch.where(cdf >= 1, below, above)
+    costs = [(level[:-1] - wanted[..., :-1]).square() - (level[1:] - wanted[..., :-1]).square() for wanted in (below, above)]
+    # The last value is 1 whatever happens.
+    return torch.nn.functional.pad((costs[0] + costs[1]) / 2, (0, 1))
+
+
+def _level(cdf: Tensor, rank: Tensor, *, right: bool = False) -> Tensor:
+    """The level in [0, 1] at which a distribution reaches a rank, or exceeds it."""
+    last = cdf.shape[-1] - 1
+    return torch.searchsorted(cdf, rank, right=right).clamp(max=last).to(cdf.dtype) / last
 
 
 def _reduced(distances: Tensor, image: Tensor, reduction: str) -> Tensor:

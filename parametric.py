@@ -51,7 +51,7 @@ class ParametricHistogramMatching(torch.nn.Module):
 
     Attributes:
         roots: the parameters, shape ``[channels, knots + 1]``: one for each step between knots, and one each for what is left
-            below the first and above the last. 1 throughout where all steps are even.
+            below the first and above the last. With an even target, those between knots start at 1, the other two near 0.
 
     Raises:
         TypeError: a number is not an int.
@@ -174,7 +174,8 @@ class ParametricHistogramMatching(torch.nn.Module):
         """The target's levels at even steps of probability, shape ``[channels, knots]``, in [0, 1], rising; differentiable."""
         steps = self.roots.to(precise_dtype(self.roots.device)).square()
         reached = steps.cumsum(-1)
-        return reached[:, :-1] / reached[:, -1:]
+        # With all parameters at 0, all levels are.
+        return reached[:, :-1] / reached[:, -1:].clamp(min=torch.finfo(steps.dtype).tiny)
 
     def forward(self, image: Tensor, image_weights: Tensor | None = None) -> Tensor:
         """Match each image to the target.

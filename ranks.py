@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ class Ranks:
     Attributes:
         rank: its number, from 0.
         size: how many there are.
+        local_rank: its number on this machine, from 0.
         launched: whether torchrun has started them.
         ended: whether this one is to stop.
     """
@@ -38,6 +41,7 @@ class Ranks:
     rank: int = 0
     size: int = 1
     launched: bool = False
+    local_rank: int = 0
     ended: bool = field(default=False, init=False)
     _failed: bool = field(default=False, init=False)
 
@@ -67,6 +71,15 @@ class Ranks:
         """
         return next((rank for rank, text in enumerate(self._exchange(message)) if text is not None), None)
 
+    def agree(self, text: str) -> None:
+        """Raise an error on all ranks unless all of them have the same text.
+
+        Raises:
+            RankError: they have not, or another rank has ended.
+        """
+        if len(set(self._exchange(hashlib.sha256(text.encode()).hexdigest()))) > 1:
+            raise RankError("ranks have found different files; all of them have to see the same folders")
+
     def total(self, number: int) -> int:
         """The sum of a number over all ranks.
 
@@ -90,7 +103,7 @@ class Ranks:
         try:
             return sum_over_ranks(measured)
         except RuntimeError as error:
-            raise RankError("another rank has ended") from error
+            raise RankError(f"another rank has ended ({error})") from error
 
     def fail(self) -> None:
         """Say that this rank cannot do its part of what all do together, to those who wait for it."""
@@ -114,7 +127,7 @@ class Ranks:
         try:
             dist.all_gather_object(everyone, own)
         except RuntimeError as error:
-            raise RankError("another rank has ended") from error
+            raise RankError(f"another rank has ended ({error})") from error
         return everyone
 
 
@@ -128,7 +141,7 @@ def join_ranks() -> Iterator[Ranks]:
         yield Ranks()
         return
     dist.init_process_group("gloo", timeout=_PATIENCE)
-    ranks = Ranks(dist.get_rank(), dist.get_world_size(), launched=True)
+    ranks = Ranks(dist.get_rank(), dist.get_world_size(), launched=True, local_rank=int(os.environ["LOCAL_RANK"]))
 
     def end(*_: object) -> None:
         ranks.ended = True

@@ -17,31 +17,33 @@ def write_whole_file(path: Path, content: bytes) -> None:
         OSError: it cannot be written.
     """
     # Not by the module tempfile, whose files nobody else may read.
-    hidden = path.with_name(f".{path.name}.{uuid4()}")
+    hidden = path.with_name(f".{uuid4()}")
     try:
         try:
-            _write_nameless(path, hidden, content)
+            linked = _write_nameless(path, hidden, content)
         except OSError:
+            linked = hidden
             with open(hidden, "xb") as file:
                 file.write(content)
-        if hidden.exists():
-            os.replace(hidden, path)
+        if linked != path:
+            os.replace(linked, path)
     except BaseException:
         hidden.unlink(missing_ok=True)
         raise
 
 
-def _write_nameless(path: Path, hidden: Path, content: bytes) -> None:
-    """Write without a name, then give it the name ``path`` or, where there is such a file, that of ``hidden``."""
+def _write_nameless(path: Path, hidden: Path, content: bytes) -> Path:
+    """Write without a name, then give it the name ``path`` or, where there is such a file, ``hidden``; and say which."""
     if not hasattr(os, "O_TMPFILE"):
         raise OSError("no files without a name on this system")
     with open(os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb") as file:
         file.write(content)
         file.flush()
-        name = f"/proc/self/fd/{file.fileno()}"
+        name = hidden if path.exists() else path
         # Without src_dir_fd, Python would link to what is in /proc and not to the file.
         folder = os.open("/proc/self/fd", os.O_RDONLY)
         try:
-            os.link(name, hidden if path.exists() else path, src_dir_fd=folder, follow_symlinks=True)
+            os.link(f"/proc/self/fd/{file.fileno()}", name, src_dir_fd=folder, follow_symlinks=True)
         finally:
             os.close(folder)
+    return name

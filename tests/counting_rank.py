@@ -30,8 +30,20 @@ if __name__ == "__main__":
     assert total is not None
     assert total.tolist() == [1.5, 2.0]
     assert total.dtype == torch.float64
-    with pytest.raises(ValueError, match=r"expected one shape on all ranks, got \(2,\), \(3,\)"):
+    with pytest.raises(ValueError, match="expected one shape and dtype on all ranks"):
         sum_over_ranks(torch.zeros(2 + min(rank, 1)))
+    with pytest.raises(ValueError, match="expected one shape and dtype on all ranks"):
+        sum_over_ranks(torch.zeros(2, dtype=(torch.float32, torch.int32)[min(rank, 1)]))
+    # Exact where single precision is not.
+    total = sum_over_ranks(torch.tensor([2.0**40 + rank], dtype=torch.float64))
+    assert total is not None
+    assert total.item() == size * 2**40 + sum(range(size))
+    total = sum_over_ranks(torch.tensor([2**60 // size + rank]))
+    assert total is not None
+    assert total.tolist() == [2**60 + sum(range(size))]
+    bad = [torch.rand(3, 4, 4, dtype=torch.float64), torch.zeros(3, 4, 4, dtype=torch.uint8)] if rank == 1 else []
+    with pytest.raises(TypeError if rank == 1 else RuntimeError, match=r"got torch\.uint8"):
+        pooled_histogram(bad)
     with pytest.raises(ValueError, match="expected at least one on some rank"):
         pooled_histogram([])
     dist.destroy_process_group()

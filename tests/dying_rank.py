@@ -1,6 +1,7 @@
-"""The command on a rank that is killed, for torchrun to start: rank 1 ends at a call of ``os.link`` or of ``histogram``.
+"""The command on a rank to which something happens, for torchrun to start.
 
-The first argument says where, as ``link:3``; the others are those of the command.
+The first argument says what, the others are those of the command. ``link:3``: rank 1 is killed at its third call of
+``os.link``. ``histogram:3``: at that of ``histogram``. ``see:0``: it does not see the first file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch.distributed as dist
-from comfyui_histogram_match import steps
+from comfyui_histogram_match import command, steps
 from comfyui_histogram_match.command import main
 
 
@@ -31,9 +32,12 @@ def killed_at(function: Callable[..., Any], count: int) -> Callable[..., Any]:
 
 
 if __name__ == "__main__":
-    where, count = sys.argv[1].split(":")
-    if where == "link":
+    what, count = sys.argv[1].split(":")
+    if what == "link":
         os.link = killed_at(os.link, int(count))
-    else:
+    elif what == "histogram":
         steps.histogram = killed_at(steps.histogram, int(count))
+    else:
+        files = command._files
+        command._files = lambda *given: [path for path in files(*given) if os.environ["RANK"] == "0" or "00" not in path.name]
     raise SystemExit(main(sys.argv[2:]))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from comfyui_histogram_match import histogram, pooled_histogram
 from comfyui_histogram_match.command import main
-from comfyui_histogram_match.distributed import sum_over_ranks
 from comfyui_histogram_match.ranks import RankError, Ranks, join_ranks
 from counting_rank import images
 from launching import torchrun
@@ -143,6 +142,34 @@ class TestCommand:
         assert written.count("__main__.py: error: ") + written.count("histogram-match: error: ") == 1
         assert not (folder / "together").exists()
 
+    def test_ranks_that_see_different_files_write_none(self, folder: Path) -> None:
+        status, written = torchrun(
+            2, TESTS / "dying_rank.py", "see:0", "shots", *UNIFORM, "--output", "together", folder=folder
+        )
+        assert status != 0
+        assert "ranks have found different files" in written
+        assert not (folder / "together").exists()
+
+    @pytest.mark.parametrize("stats", ["uniform", "target_frame"])
+    def test_in_place(self, folder: Path, stats: str) -> None:
+        arguments = ("shots", "--reference", "reference.png", "--source-stats", stats)
+        assert main([*arguments, "--output", "alone"]) == 0
+        status, written = torchrun(2, *COMMAND, *arguments, "--output", "shots", folder=folder)
+        assert status != 0
+        assert "expected another place than the sources', or --overwrite, got shots" in written
+        status, written = torchrun(2, *COMMAND, *arguments, "--output", "shots", "--overwrite", folder=folder)
+        assert status == 0, written
+        assert contents(folder / "shots") == contents(folder / "alone")
+
+    @pytest.mark.parametrize("method", ["pytorch", "mkl", "reinhard"])
+    def test_resume_of_one_file_makes_what_all_would_have(self, folder: Path, method: str) -> None:
+        arguments = ["shots", *UNIFORM, "--method", method, "--output", "alone"]
+        assert main(arguments) == 0
+        expected = contents(folder / "alone")
+        (folder / "alone/07.png").unlink()
+        assert main([*arguments, "--resume"]) == 0
+        assert contents(folder / "alone") == expected
+
     @pytest.mark.parametrize("stats", ["per_frame", "uniform", "smoothed", "target_frame"])
     def test_resume_in_one_process(self, folder: Path, stats: str, capsys: pytest.CaptureFixture[str]) -> None:
         arguments = ["shots", "--reference", "*e*.png", "--source-stats", stats, "--output"]
@@ -181,8 +208,8 @@ class TestRanks:
 
 class TestPooledHistogram:
     def test_is_the_histogram_of_all(self) -> None:
-        expected = torch.stack([histogram(image, 256) for image in images()]).sum(0)
-        assert torch.equal(pooled_histogram(iter(images()), 256), expected)
+        expected = torch.stack([histogram(image, 65536) for image in images()]).sum(0)
+        assert torch.equal(pooled_histogram(iter(images())), expected)
 
     @pytest.mark.parametrize("ranks", [2, 4])
     def test_over_ranks(self, tmp_path: Path, ranks: int) -> None:
@@ -190,16 +217,17 @@ class TestPooledHistogram:
         status, written = torchrun(ranks, TESTS / "counting_rank.py", "expected.pt", folder=tmp_path)
         assert status == 0, written
 
-    def test_counts_are_exact_where_single_precision_is_not(self) -> None:
-        counts = torch.tensor([[2.0**53 - 2, 1.0]], dtype=torch.float64)
-        total = sum_over_ranks(counts)
-        assert total is not None
-        assert total.tolist() == [[2.0**53 - 2, 1.0]]
+    def test_bins_do_not_depend_on_who_has_counted(self) -> None:
+        parts = [pooled_histogram([image], 100) for image in images()]
+        torch.testing.assert_close(pooled_histogram(images(), 100), torch.stack(parts).sum(0), rtol=1e-12, atol=0)
+        whole = torch.cat([image.flatten(1) for image in images()], dim=1)[:, None]
+        assert torch.equal(pooled_histogram(images(), 100), histogram(whole, 100))
 
     @pytest.mark.parametrize(
         ("given", "error", "message"),
         [
             ([], ValueError, "images: expected at least one on some rank, got none"),
+            (3, TypeError, "not iterable"),
             ([torch.zeros(3, 2, 2, dtype=torch.uint8)], TypeError, "images: expected a floating-point tensor"),
             ([torch.zeros(1, 1, 3, 2, 2)], ValueError, r"images: expected shape \[C, H, W\] or \[B, C, H, W\]"),
             ([torch.zeros(3, 2, 2), torch.zeros(1, 2, 2)], ValueError, "images: expected 3 channels as in the first, got 1"),

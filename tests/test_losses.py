@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+import torch._dynamo.testing
 from comfyui_histogram_match import HistogramLoss, SlicedHistogramLoss, histogram_loss, sliced_histogram_loss
 from compiling import BACKENDS, compiles
 from measures import joint_distance, wasserstein_1
@@ -139,6 +140,61 @@ class TestGradients:
 
         assert gradcheck(function, (image, reference, weights))
         assert all(bool(g.any()) for g in torch.autograd.grad(function(image, reference, weights).sum(), (image, weights)))
+
+    def test_pixels_on_levels_next_to_empty_ones_have_a_gradient(self) -> None:
+        for order in (1, 2):
+            image = torch.zeros(1, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+            histogram_loss(image, torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64), order).backward()
+            # Each of 16 pixels that comes nearer takes a 16th of the slope of the distance with it.
+            expected = -1.0 if order == 1 else -2 * 0.5
+            assert image.grad is not None
+            torch.testing.assert_close(image.grad * 16, torch.full_like(image, expected), rtol=0.02, atol=0)
+
+    @orders
+    def test_gradients_of_8bit_pixels_are_the_slope_between_levels(self, order: int) -> None:
+        # The last of the pixels on each level counts next to nothing, so that moving it is a small step.
+        levels = torch.tensor([0, 0, 0, 30, 30, 60, 60, 200, 200, 255, 255, 255], dtype=torch.float64)
+        light = [2, 4, 6, 8, 11]
+        weights = torch.ones_like(levels)
+        weights[light] = 1e-6
+        image, weights = ((rows / scale).reshape(1, 1, 3, 4) for rows, scale in ((levels, 255), (weights, 1)))
+        reference = (torch.tensor([10, 90, 250], dtype=torch.float64) / 255).reshape(1, 1, 1, 3)
+        pixels = image.clone().requires_grad_()
+        distance = histogram_loss(pixels, reference, order=order, image_weights=weights)
+        (gradient,) = torch.autograd.grad(distance, pixels)
+        for index in light:
+            # By one level up; the brightest have only the way down.
+            step = -1 / 255 if levels[index] == 255 else 1 / 255
+            moved = image.clone()
+            moved.view(-1)[index] += step
+            slope = (histogram_loss(moved, reference, order=order, image_weights=weights) - distance) / step
+            assert slope.abs() > 1e-9
+            assert gradient.flatten()[index].item() == pytest.approx(slope.item(), rel=1e-4)
+
+    @losses
+    def test_no_gradient_where_there_is_no_distance(self, loss: Callable[..., Tensor]) -> None:
+        image = small("astronaut").double().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(image, image.detach().clone(), order=2), image)
+        assert gradient.abs().max() * image.numel() < 3 / 255
+
+    @losses
+    def test_autocast_changes_nothing(self, loss: Callable[..., Tensor]) -> None:
+        image, reference = small("astronaut"), small("coffee")
+        with torch.autocast("cpu", torch.bfloat16):
+            inside = loss(image, reference)
+        assert inside == loss(image, reference)
+
+    @compiles
+    def test_a_compiled_module_is_compiled_once(self) -> None:
+        image, reference = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 9, 9)
+        counter = torch._dynamo.testing.CompileCounter()
+        compiled = torch.compile(SlicedHistogramLoss(), backend=counter)
+        plain = SlicedHistogramLoss()
+        values = [compiled(image, reference).item() for _ in range(12)]
+        assert values == pytest.approx([plain(image, reference).item() for _ in range(12)], rel=1e-5)
+        frames = counter.frame_count
+        compiled(image, reference)
+        assert counter.frame_count == frames < 6
 
     def test_second_derivatives(self) -> None:
         image = torch.rand(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)

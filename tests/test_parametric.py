@@ -95,7 +95,7 @@ class TestComputes:
         module = ParametricHistogramMatching.from_quantiles(wanted)
         torch.testing.assert_close(module.quantiles.detach(), wanted, rtol=0, atol=1e-5)
 
-    @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+    @pytest.mark.parametrize("scale", [0.0, 1e-12, 1.0, 1e12])
     def test_quantiles_rise_and_stay_in_range_whatever_the_parameters(self, scale: float) -> None:
         module = ParametricHistogramMatching(channels=200, knots=50)
         with torch.no_grad():

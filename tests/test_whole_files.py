@@ -29,6 +29,16 @@ def test_writes_and_replaces(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize("length", [200, 255])
+@pytest.mark.usefixtures("_way")
+def test_long_names(tmp_path: Path, length: int) -> None:
+    path = tmp_path / ("a" * length)
+    for content in (b"first", b"second"):
+        write_whole_file(path, content)
+        assert path.read_bytes() == content
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mask of the process")
 @pytest.mark.usefixtures("_way")
 def test_others_may_read_what_the_mask_of_the_process_lets_them(tmp_path: Path) -> None:
     before = os.umask(0o027)
