@@ -434,7 +434,7 @@ def _blocks(rows: Tensor, interleaved: bool) -> Iterator[Tensor]:
 
 
 def soften(level_counts: Tensor, bins: int) -> Tensor:
-    """Spread the counts of all 16-bit levels ``[C, LEVELS]`` over soft bins, ``[C, bins]``."""
+    """Spread the counts of all levels, in the last dimension of the tensor, over so many soft bins."""
     counts = level_counts.to(precise_dtype(level_counts.device))
     if bins == LEVELS:
         return counts

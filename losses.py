@@ -244,7 +244,7 @@ def _along(axes: Tensor, image: Tensor, weights: Tensor | None, bins: int) -> Te
 
 
 def _distribution(frames: Tensor, weights: Tensor | None, bins: int) -> Tensor:
-    """The cumulative distribution of frames ``[B, C, N]``; NaN where nothing counts."""
+    """The cumulative distribution of frames, not a number where nothing counts."""
     cumulative = soft_histogram(frames, bins, weights).cumsum(-1)
     return cumulative / cumulative[..., -1:]
 

@@ -29,7 +29,7 @@ MEAN, DEVIATION = (torch.tensor(values)[:, None, None] for values in ((0.485, 0.
 
 
 def batch() -> Tensor:
-    """Parts of photos, 8-bit values, ``[BATCH, 3, SIDE, SIDE]``."""
+    """A batch of parts of photos, with the values of bytes."""
     photos = [photo(name, SIDE + 32, SIDE + 32).movedim(-1, 0) for name in NAMES]
     parts = [photos[index % 4][:, index:, 32 - index :][:, :SIDE, :SIDE] for index in range(BATCH)]
     return torch.stack(parts).mul(255).round().div(255)

@@ -200,7 +200,7 @@ def run(package: Path, method: str, seed: int, epochs: int) -> tuple[dict[str, n
         functional.cross_entropy(classifier(seen), training_classes[chosen]).backward()
         optimizer.step()
         schedule.step()
-    classifier.eval()
+    classifier.train(False)
     correct = {}
     with torch.no_grad():
         for name, pictures in testing.items():

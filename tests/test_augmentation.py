@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -117,10 +117,9 @@ class TestPipelines:
 
     def test_pickles(self) -> None:
         transform = HistogramMatchingTransform([bytes_of("coffee"), bytes_of("camera")], factor=(0.1, 0.9))
-        stored = pickle.dumps(transform)
-        assert len(stored) < 100_000
-        copy = pickle.loads(stored)
-        assert repr(copy) == "HistogramMatchingTransform(2 references, factor=(0.1, 0.9), bins=256)"
+        copy = ForkingPickler.loads(ForkingPickler.dumps(transform))
+        assert repr(copy) == repr(transform)
+        assert "2 references, factor=(0.1, 0.9), bins=256" in repr(copy)
         results = []
         for one in (transform, copy):
             torch.manual_seed(0)

@@ -17,7 +17,7 @@ from comfyui_histogram_match import (
     match_images,
     specify_images,
 )
-from compiling import BACKENDS, compiles
+from compiling import BACKENDS, compiles, in_one_graph
 from photos import COLOUR_PHOTOS, GRAY_PHOTOS, continuous_photo, photo
 from torch import Tensor
 from torch.autograd import gradcheck
@@ -167,7 +167,7 @@ class TestTransforms:
     def test_compiled_in_one_graph(self, backend: str) -> None:
         image = small("astronaut").requires_grad_()
         module = ParametricHistogramMatching.from_reference(small("coffee"))
-        wanted, result = module(image), torch.compile(module, fullgraph=True, backend=backend)(image)
+        wanted, result = module(image), in_one_graph(module, backend=backend)(image)
         torch.testing.assert_close(result, wanted, rtol=0, atol=1e-6)
         expected, gradients = (
             torch.autograd.grad(matched.square().mean(), (image, module.roots)) for matched in (wanted, result)
@@ -316,4 +316,4 @@ def test_negative_weights() -> None:
 
 
 def test_names_its_settings() -> None:
-    assert repr(ParametricHistogramMatching(1, 8, 32)) == "ParametricHistogramMatching(channels=1, knots=8, bins=32)"
+    assert ParametricHistogramMatching(1, 8, 32).extra_repr() == "channels=1, knots=8, bins=32"

@@ -7,18 +7,18 @@ from collections.abc import Callable
 import pytest
 import torch
 from comfyui_histogram_match.soft_binning import interpolate, soft_histogram
-from compiling import BACKENDS, compiles
+from compiling import BACKENDS, compiles, in_one_graph
 from torch import Tensor
 from torch.autograd import gradgradcheck
 
 BINS = 7
 
 
-def count(frames: Tensor, weights: Tensor, _: Tensor) -> Tensor:
+def count(frames: Tensor, weights: Tensor, unused: Tensor) -> Tensor:
     return soft_histogram(frames, BINS, weights)
 
 
-def read(frames: Tensor, _: Tensor, tables: Tensor) -> Tensor:
+def read(frames: Tensor, unused: Tensor, tables: Tensor) -> Tensor:
     return interpolate(frames, tables)
 
 
@@ -63,7 +63,7 @@ def test_compiled_in_one_graph(function: Callable[..., Tensor], backend: str) ->
     for one, other in zip(plain, compiled, strict=True):
         other.data.copy_(one.data)
     expected = function(*plain)
-    result = torch.compile(function, fullgraph=True, backend=backend)(*compiled)
+    result = in_one_graph(function, backend=backend)(*compiled)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
     expected.square().sum().backward()
     result.square().sum().backward()
