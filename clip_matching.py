@@ -31,6 +31,7 @@ WINDOW = 72
 
 # Sums of fractions are taken in this part of a pixel when they are added up over a clip: up to 2^43 pixels.
 _GRID = 1 << 20
+_LARGEST = 1 << 62
 # How far apart equal colors can be in another color space, where vector units and the rest of a row round differently.
 _CONVERSION_ERROR = 2.0**-20
 
@@ -543,6 +544,8 @@ def _add(name: str, total: Any, measured: Any) -> Any:
     if total.shape != measured.shape:
         raise ValueError(f"{name}: expected {total.shape[0]} channels as in the first frame, got {measured.shape[0]}")
     measured = measured.to(total.device)
+    if total.dtype == torch.int64 and max(int(total.abs().max()), int(measured.abs().max())) > _LARGEST:
+        raise ValueError(f"{name}: expected fewer than 2^42 pixels to be pooled with masks or by linear methods, got more")
     return total + measured if total.requires_grad or measured.requires_grad else total.add_(measured)
 
 

@@ -30,7 +30,7 @@ def sum_over_ranks(counts: Tensor | None, group: dist.ProcessGroup | None = None
         The sum, float64 or int64, on the device of ``counts``, on the processor where that was None; None if all were.
 
     Raises:
-        ValueError: the shapes differ, or fractions meet whole numbers.
+        ValueError: the shapes differ, fractions meet whole numbers, or the sum of these is beyond 64 bits.
         RuntimeError: another process has ended.
     """
     precise = None if counts is None else counts.detach().to(torch.float64 if counts.is_floating_point() else torch.int64)
@@ -38,11 +38,14 @@ def sum_over_ranks(counts: Tensor | None, group: dist.ProcessGroup | None = None
         return precise
     kinds = _gather(None if precise is None else (tuple(precise.shape), precise.dtype), group)
     known = {kind for kind in kinds if kind is not None}
+    largest = _gather(0 if precise is None or precise.numel() == 0 else float(precise.abs().max()), group)
     if len(known) > 1:
         raise ValueError(f"counts: expected one shape and dtype on all ranks, got {', '.join(map(str, kinds))}")
     if not known:
         return None
     shape, dtype = known.pop()
+    if dtype == torch.int64 and sum(largest) >= 2.0**63:
+        raise ValueError(f"counts: expected a sum below 2^63, got {' + '.join(map(str, largest))}")
     accelerator = None if "cpu:" in dist.get_backend_config(group) else torch.accelerator.current_accelerator()
     device = accelerator or torch.device("cpu")
     total = torch.zeros(shape, dtype=dtype, device=device) if precise is None else precise.to(device, copy=True)

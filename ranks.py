@@ -95,6 +95,7 @@ class Ranks:
         """What all ranks have measured together.
 
         Raises:
+            ValueError: it is too much, on all ranks.
             RankError: another rank has called :meth:`fail`, or has ended.
         """
         if self.size == 1:

@@ -41,6 +41,8 @@ if __name__ == "__main__":
     total = sum_over_ranks(torch.tensor([2**60 // size + rank]))
     assert total is not None
     assert total.tolist() == [2**60 + sum(range(size))]
+    with pytest.raises(ValueError, match="expected a sum below"):
+        sum_over_ranks(torch.tensor([2**62 + 2**61]))
     bad = [torch.rand(3, 4, 4, dtype=torch.float64), torch.zeros(3, 4, 4, dtype=torch.uint8)] if rank == 1 else []
     with pytest.raises(TypeError if rank == 1 else RuntimeError, match=r"got torch\.uint8"):
         pooled_histogram(bad)

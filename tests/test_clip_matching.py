@@ -291,6 +291,14 @@ class TestLength:
         with FramePool(True) as pool:
             assert set(pool.map(lambda _frame: torch.get_num_threads(), range(20))) == {1}
 
+    @pytest.mark.parametrize("method", ["pytorch", "mkl"])
+    def test_too_many_pixels_for_whole_numbers(self, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        mask = torch.full(CLIP.shape[:3], 0.5)
+        match_images(CLIP, LOOK, method, source_stats="uniform", image_mask=mask)
+        monkeypatch.setattr(clip_matching, "_LARGEST", 1 << 20)
+        with pytest.raises(ValueError, match=r"expected fewer than 2\^42 pixels"):
+            match_images(CLIP, LOOK, method, source_stats="uniform", image_mask=mask)
+
     def test_torch_keeps_its_threads(self) -> None:
         before = torch.get_num_threads()
         match_images(CLIP, LOOK)
