@@ -17,7 +17,7 @@ from torch import Tensor
 from .affine import like
 from .color_space import COLOR_SPACES, ColorSpace
 from .frame_pool import FramePool
-from .histogram_matching import LEVELS, cumulative_distribution, histogram, is_in_range
+from .histogram_matching import LEVELS, check_count, cumulative_distribution, histogram, is_in_range
 from .methods import METHODS, ROTATIONS, MethodOptions
 from .smoothing import FrameStatistics, TransferSmoothing, is_flat, watched_pixels
 from .steps import Picture, Step, TargetStep, match_picture, stage
@@ -78,9 +78,9 @@ class MatchSettings:
             raise TypeError(f"factor: expected a number, got {type(self.factor).__name__}")
         if not (math.isfinite(self.factor) and 0 <= self.factor <= 1):
             raise ValueError(f"factor: expected a number from 0 to 1, got {self.factor}")
-        _check_count("target_index", self.target_index, 0)
-        _check_count("window", self.window, 1)
-        _check_count("rotations", self.rotations, 2)
+        check_count("target_index", self.target_index, 0)
+        check_count("window", self.window, 1)
+        check_count("rotations", self.rotations, 2)
         reason = METHODS[self.method].per_frame_only
         if self.target is None and reason and self.source_stats != "per_frame":
             raise ValueError(
@@ -604,10 +604,3 @@ def _with_memory_of(device: torch.device, function: Callable[..., _Result], *arg
 def _check_name(name: str, value: str, expected: tuple[str, ...]) -> None:
     if value not in expected:
         raise ValueError(f"{name}: expected one of {', '.join(expected)}, got {value!r}")
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name}: expected {least} or more, got {value}")

@@ -309,15 +309,7 @@ class HistogramMatching(torch.nn.Module):
             TypeError: an argument is not a floating-point tensor.
             ValueError: a shape or a weight does not fit, or no finite pixel of a channel of the reference counts.
         """
-        check_pixels("image", image)
-        check_pixels("reference", reference)
-        if image.ndim != 4:
-            raise ValueError(f"image: expected shape [B, C, H, W], got {list(image.shape)}")
-        if reference.ndim != 4 or reference.shape[0] not in (1, image.shape[0]) or reference.shape[1] != image.shape[1]:
-            raise ValueError(
-                f"reference: expected shape [1 or {image.shape[0]}, {image.shape[1]}, H, W] to go with an image of "
-                f"{list(image.shape)}, got {list(reference.shape)}"
-            )
+        check_pair(image, reference)
         table = transfer_function(
             cumulative_distribution(histogram(image, self.bins, image_weights)),
             cumulative_distribution(histogram(reference, self.bins, reference_weights)),
@@ -523,6 +515,27 @@ def _interleaved(pixels: Tensor) -> bool:
 def wants_gradient(*tensors: Tensor) -> bool:
     """Whether gradients are enabled and a tensor requires one."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def check_pair(image: Tensor, reference: Tensor) -> None:
+    """Raise an error unless ``image`` is a batch ``[B, C, H, W]`` and ``reference`` goes with it, ``[1 or B, C, H', W']``."""
+    check_pixels("image", image)
+    check_pixels("reference", reference)
+    if image.ndim != 4:
+        raise ValueError(f"image: expected shape [B, C, H, W], got {list(image.shape)}")
+    if reference.ndim != 4 or reference.shape[0] not in (1, image.shape[0]) or reference.shape[1] != image.shape[1]:
+        raise ValueError(
+            f"reference: expected shape [1 or {image.shape[0]}, {image.shape[1]}, H, W] to go with an image of "
+            f"{list(image.shape)}, got {list(reference.shape)}"
+        )
+
+
+def check_count(name: str, count: int, least: int) -> None:
+    """Raise an error unless ``count`` is an int, and ``least`` or more."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"{name}: expected an int, got {type(count).__name__}")
+    if count < least:
+        raise ValueError(f"{name}: expected {least} or more, got {count}")
 
 
 def check_bins(bins: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .histogram_matching import check_bins, check_pixels, pixel_rows, weight_rows
+from .histogram_matching import check_bins, check_count, check_pair, check_pixels, pixel_rows, weight_rows
 from .soft_binning import precise_dtype, soft_histogram
 
 DIRECTIONS = 32
@@ -101,8 +101,8 @@ def sliced_histogram_loss(
         TypeError: a tensor is not a floating-point tensor, or a number is not an int.
         ValueError: a shape or another argument is none of the above.
     """
-    _check_count("directions", directions, 1)
-    _check_count("seed", seed, 0)
+    check_count("directions", directions, 1)
+    check_count("seed", seed, 0)
     check_pixels("image", image)
     axes = _random_axes(directions, image.shape[-3], seed)
     return _sliced(image, reference, axes, order, bins, image_weights, reference_weights, reduction)
@@ -162,8 +162,8 @@ class SlicedHistogramLoss(torch.nn.Module):
     ) -> None:
         super().__init__()
         _check_settings(order, bins, reduction)
-        _check_count("directions", directions, 1)
-        _check_count("seed", seed, 0)
+        check_count("directions", directions, 1)
+        check_count("seed", seed, 0)
         self.directions, self.order, self.bins, self.reduction = directions, order, bins, reduction
         self.next_seed = seed
 
@@ -295,15 +295,7 @@ def _reduced(distances: Tensor, image: Tensor, reduction: str) -> Tensor:
 
 def _check(image: Tensor, reference: Tensor, order: int, bins: int, reduction: str) -> None:
     _check_settings(order, bins, reduction)
-    check_pixels("image", image)
-    check_pixels("reference", reference)
-    if image.ndim != 4:
-        raise ValueError(f"image: expected shape [B, C, H, W], got {list(image.shape)}")
-    if reference.ndim != 4 or reference.shape[0] not in (1, image.shape[0]) or reference.shape[1] != image.shape[1]:
-        raise ValueError(
-            f"reference: expected shape [1 or {image.shape[0]}, {image.shape[1]}, H, W] to go with an image of "
-            f"{list(image.shape)}, got {list(reference.shape)}"
-        )
+    check_pair(image, reference)
 
 
 def _check_settings(order: int, bins: int, reduction: str) -> None:
@@ -312,10 +304,3 @@ def _check_settings(order: int, bins: int, reduction: str) -> None:
         raise ValueError(f"order: expected 1 or 2, got {order!r}")
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction: expected one of {', '.join(_REDUCTIONS)}, got {reduction!r}")
-
-
-def _check_count(name: str, count: int, least: int) -> None:
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"{name}: expected an int, got {type(count).__name__}")
-    if count < least:
-        raise ValueError(f"{name}: expected {least} or more, got {count}")

@@ -12,6 +12,7 @@ from .histogram_matching import (
     LEVELS,
     QuantileFunction,
     check_bins,
+    check_count,
     check_pixels,
     cumulative_distribution,
     histogram,
@@ -61,8 +62,8 @@ class ParametricHistogramMatching(torch.nn.Module):
     def __init__(self, channels: int = 3, knots: int = 256, bins: int = 256) -> None:
         super().__init__()
         check_bins(bins)
-        _check_number("channels", channels, 1)
-        _check_number("knots", knots, 2)
+        check_count("channels", channels, 1)
+        check_count("knots", knots, 2)
         self.bins = bins
         uniform = torch.linspace(0, 1, knots, dtype=torch.float64).expand(channels, -1)
         self.roots = torch.nn.Parameter(_roots(uniform).float())
@@ -245,7 +246,7 @@ def _roots(quantiles: Tensor) -> Tensor:
 
 def _quantiles(counts: Tensor, knots: int) -> Tensor:
     """The levels of a histogram ``[channels, levels]`` at even steps of probability, ``[channels, knots]``."""
-    _check_number("knots", knots, 2)
+    check_count("knots", knots, 2)
     probability = torch.linspace(0, 1, knots, dtype=counts.dtype).expand(len(counts), -1).contiguous()
     return QuantileFunction(cumulative_distribution(counts))(probability)
 
@@ -256,13 +257,6 @@ def _pictures(name: str, images: Tensor) -> Tensor:
     if images.ndim not in (3, 4):
         raise ValueError(f"{name}: expected shape [C, H, W] or [B, C, H, W], got {list(images.shape)}")
     return images if images.ndim == 4 else images[None]
-
-
-def _check_number(name: str, number: int, least: int) -> None:
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
-    if number < least:
-        raise ValueError(f"{name}: expected {least} or more, got {number}")
 
 
 def _kind(value: object) -> str:

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from .distributed import sum_over_ranks
 
+AGAIN = "the same command does the files that are missing"
+"""What to tell the user of a run that has failed."""
+
 _Item = TypeVar("_Item")
 
 # How long a rank waits for one that has more to do. Of one that has ended, it hears at once.
@@ -154,7 +157,3 @@ def join_ranks() -> Iterator[Ranks]:
         signal.signal(signal.SIGTERM, before)
     # Not where an error has come up: the others may be gone, and this would wait for them.
     dist.destroy_process_group()
-
-
-AGAIN = "the same command does the files that are missing"
-"""What to tell the user of a run that has failed."""
