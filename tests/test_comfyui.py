@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from clips import crossing
-from comfyui_histogram_match import match_images
+from comfyui_histogram_match import HistogramLoss, ParametricHistogramMatching, match_images
 from comfyui_histogram_match.clip_matching import SOURCE_STATS
 from comfyui_histogram_match.color_space import COLOR_SPACES
 from comfyui_histogram_match.matching import specify_images
@@ -345,6 +345,26 @@ def test_a_kept_reference_survives_a_restart(comfyui: ComfyUI, xprocess: XProces
         assert torch.equal(restarted.change(image, kept, **match, reference=["kept", 0]), direct)
         result = restarted.change(image, kept, **{**match, "method": "sliced"}, reference=["kept", 0])
         assert float((result - match_images(image, pooled, "sliced")).abs().mean()) <= 1e-3
+
+
+def test_a_learned_target_is_a_reference(comfyui: ComfyUI) -> None:
+    image, wanted = photo("chelsea"), photo("coffee").movedim(-1, 1)
+    layer = ParametricHistogramMatching()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.2)
+    small = image[:, ::6, ::6].movedim(-1, 1)
+    for _ in range(30):
+        optimizer.zero_grad()
+        HistogramLoss(order=2)(layer(small), wanted).backward()
+        optimizer.step()
+    folder = comfyui.folder / "output" / "histograms"
+    folder.mkdir(exist_ok=True)
+    layer.export().save(folder / "learned.npz")
+    nodes = {"learned": {"class_type": "ReferenceHistogram", "inputs": {"load": "learned.npz"}}}
+    match = {"class_type": "ImageHistogramMatch", "method": "pytorch", "factor": 1.0, "device": "auto"}
+    result = comfyui.change(image, nodes, **match, reference=["learned", 0])
+    expected = layer(image.movedim(-1, 1)).movedim(1, -1).detach()
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-4)
+    assert (expected - image).abs().mean() > 0.02
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "a\\b", "c:d", ".hidden"])
