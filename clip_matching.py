@@ -298,7 +298,7 @@ class ClipMatching:
                     self._sources.append(None)
                     continue
                 total: Any = None
-                measure = partial(self._measure_frame, before=index)
+                measure = partial(self._measure_frame, before=index, summed=True)
                 for of_frame, in_range in self._pool.map(measure, self._with_reference(frames())):
                     total = total if of_frame is None else _add("image", total, of_frame)
                     self._in_range = self._in_range and in_range
@@ -314,7 +314,6 @@ class ClipMatching:
                 raise ValueError(f"target_index: expected the index of a frame of the image, got {index}")
             for before, step in enumerate(self._steps):
                 measured, _ = self._measure_frame(target, before) if step.needs_source else (None, False)
-                measured = _as_measured(measured)
                 if step.needs_source and (measured is None or not any(step.totals(measured))):
                     missing = "a reference to go to" if measured is None else "pixels to measure"
                     raise ValueError(f"target_index: expected a frame with {missing}, got {index} with none")
@@ -426,26 +425,28 @@ class ClipMatching:
             return Picture(channels, weights, True, counts), kept
         return Picture(channels, weights, rounding=_CONVERSION_ERROR), kept
 
-    def _measure_frame(self, item: tuple[Frame, _Reference], before: int) -> tuple[Any, bool]:
+    def _measure_frame(self, item: tuple[Frame, _Reference], before: int, *, summed: bool = False) -> tuple[Any, bool]:
         """Measure a frame for the step ``before`` which those known are applied; and say whether its values are in [0, 1].
 
-        None in place of a measurement where there is no way to that step, since nothing of the frame's reference counts.
+        None in place of a measurement where there is no way to that step, since nothing of the frame's reference counts. What
+        is to be summed over frames comes as whole numbers, where it is fractions.
         """
         frame, reference = item
         in_range = is_in_range(frame.pixels)
         if before and reference.prepared is None:
             return None, in_range
         transfers = reference.transfers(self._steps, self._sources[:before]) if before else []
-        return _with_memory_of(self._device, self._measure_frame_on, frame, in_range, transfers, before), in_range
+        measured = _with_memory_of(self._device, self._measure_frame_on, frame, in_range, transfers, before)
+        # Without a mask, counts are whole numbers as they are; a pixel that is not finite counts 0.
+        fractions = frame.mask is not None or not self._steps[before].channels_apart
+        return _in_any_order(measured) if summed and fractions else measured, in_range
 
     def _measure_frame_on(self, device: torch.device, frame: Frame, in_range: bool, transfers: list[Any], before: int) -> Any:
         picture, _ = self._picture(device, frame.pixels, frame.mask, in_range)
         if before:
             pixels, _ = match_picture(self._steps, picture, [], transfers, self._memory(picture), upto=before)
             picture = stage(picture, pixels)
-        measured = self._steps[before].measure(picture)
-        whole = picture.weights is None and self._steps[before].channels_apart
-        return measured if whole else _in_any_order(measured)
+        return self._steps[before].measure(picture)
 
     def _plan(self, item: tuple[Frame, _Reference]) -> _Plan:
         """Find the transfers of a frame, and what smoothing needs to know of it."""

@@ -291,6 +291,19 @@ class TestLength:
         with FramePool(True) as pool:
             assert set(pool.map(lambda _frame: torch.get_num_threads(), range(20))) == {1}
 
+    @pytest.mark.parametrize("method", ["mkl", "hm-mkl-hm"])
+    def test_pooled_with_frames_in_which_pixels_are_missing(self, method: str) -> None:
+        clip = CLIP.clone()
+        clip[1, :4] = torch.nan
+        with pytest.warns(RuntimeWarning, match="left out"):
+            matched = match_images(clip, LOOK, method, source_stats="uniform")
+        # As if the pixels were not there: a mask without them, on a clip that has something else there.
+        mask = torch.ones(CLIP.shape[:3])
+        mask[1, :4] = 0
+        expected = match_images(CLIP, LOOK, method, source_stats="uniform", image_mask=mask)
+        torch.testing.assert_close(matched[0], expected[0], rtol=0, atol=2e-4)
+        torch.testing.assert_close(matched[1, 4:], expected[1, 4:], rtol=0, atol=2e-4)
+
     @pytest.mark.parametrize("method", ["pytorch", "mkl"])
     def test_too_many_pixels_for_whole_numbers(self, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
         mask = torch.full(CLIP.shape[:3], 0.5)
