@@ -9,6 +9,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from .affine import like
 from .histogram_matching import (
     QuantileFunction,
     apply_transfer,
@@ -129,7 +130,7 @@ class HistogramMatchingTransform:
         index = [channel.flatten().long() for channel in pixels]
         counts = torch.stack([torch.bincount(channel, minlength=256) for channel in index])
         table = self._random_table(_rebinned(counts, self.bins))
-        values = interpolate(_levels(counts).to(table), table[None])[0].mul_(255).round_().to(torch.uint8)
+        values = interpolate(like(_levels(counts), table), table[None])[0].mul_(255).round_().to(torch.uint8)
         return torch.stack([row[channel] for row, channel in zip(values, index, strict=True)]).reshape(pixels.shape)
 
     def _random_table(self, counts: Tensor) -> Tensor:
@@ -138,9 +139,9 @@ class HistogramMatchingTransform:
         low, high = self.factor
         factor = low + (high - low) * float(torch.rand(()))
         source_cdf = cumulative_distribution(counts)
-        table = QuantileFunction(cdf.to(source_cdf))(source_cdf)
+        table = QuantileFunction(like(cdf, source_cdf))(source_cdf)
         # Blending the table is blending the image.
-        return torch.lerp(torch.linspace(0, 1, self.bins).to(table), table, factor)
+        return torch.lerp(like(torch.linspace(0, 1, self.bins), table), table, factor)
 
 
 def _plain(name: str, image: Tensor) -> Tensor:
@@ -158,7 +159,7 @@ def _plain(name: str, image: Tensor) -> Tensor:
 def _rebinned(counts: Tensor, bins: int) -> Tensor:
     """Counts at even levels ``[C, levels]`` as counts in soft bins: a level is so many pixels as are counted there."""
     precise = counts.to(precise_dtype(counts.device))
-    return soft_histogram(_levels(counts).to(precise), bins, precise[None])[0]
+    return soft_histogram(like(_levels(counts), precise), bins, precise[None])[0]
 
 
 def _levels(counts: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ def sum_over_ranks(counts: Tensor | None, group: dist.ProcessGroup | None = None
     on the processor if the backend of the group can do so there, else on the accelerator.
 
     Args:
-        counts: of any shape, the same on all ranks, and either fractions or whole numbers on all; None on one that has nothing.
+        counts: of any shape without a side of 0, the same on all ranks, and either fractions or whole numbers on all; None on
+            one that has nothing.
         group: as in ``torch.distributed``; by default all ranks. Without a group, one process is all there is.
 
     Returns:
@@ -36,16 +37,17 @@ def sum_over_ranks(counts: Tensor | None, group: dist.ProcessGroup | None = None
     precise = None if counts is None else counts.detach().to(torch.float64 if counts.is_floating_point() else torch.int64)
     if not _has_ranks():
         return precise
-    kinds = _gather(None if precise is None else (tuple(precise.shape), precise.dtype), group)
-    known = {kind for kind in kinds if kind is not None}
-    largest = _gather(0 if precise is None or precise.numel() == 0 else float(precise.abs().max()), group)
-    if len(known) > 1:
+    own = None if precise is None else (tuple(precise.shape), precise.dtype, float(precise.abs().max()))
+    brought = [each for each in _gather(own, group) if each is not None]
+    kinds = {(shape, dtype) for shape, dtype, _largest in brought}
+    if len(kinds) > 1:
         raise ValueError(f"counts: expected one shape and dtype on all ranks, got {', '.join(map(str, kinds))}")
-    if not known:
+    if not kinds:
         return None
-    shape, dtype = known.pop()
-    if dtype == torch.int64 and sum(largest) >= 2.0**63:
-        raise ValueError(f"counts: expected a sum below 2^63, got {' + '.join(map(str, largest))}")
+    shape, dtype = kinds.pop()
+    largest = sum(each[2] for each in brought)
+    if dtype == torch.int64 and largest >= 2.0**63:
+        raise ValueError(f"counts: expected a sum below 2^63, got one of up to {largest:.3g}")
     accelerator = None if "cpu:" in dist.get_backend_config(group) else torch.accelerator.current_accelerator()
     device = accelerator or torch.device("cpu")
     total = torch.zeros(shape, dtype=dtype, device=device) if precise is None else precise.to(device, copy=True)

@@ -96,7 +96,7 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile) -> None:
     if like.alpha is not None:
         pixels = torch.cat([pixels, like.alpha], dim=-1)
     highest = _HIGHEST[opened.format]
-    # In place from here on: for a large picture, new memory costs more than what is done to it.
+    # Rounded in place: for a large picture, new memory costs more than what is done to it.
     values = (pixels[0].float() * highest).round_().numpy().astype(np.uint8 if highest == 255 else np.uint16)
     picture = pyvips.Image.new_from_array(values, interpretation=opened.interpretation)
     picture = picture.copy(xres=opened.xres, yres=opened.yres)

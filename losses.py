@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .affine import like
 from .histogram_matching import check_bins, check_count, check_pair, check_pixels, pixel_rows, weight_rows
-from .soft_binning import precise_dtype, soft_histogram
+from .soft_binning import soft_histogram
 
 DIRECTIONS = 32
 """The default number of directions of the joint distance."""
@@ -221,8 +222,8 @@ def _sliced(
     cdf, reference_cdf = (
         _along(axes, pixels, weights, bins) for pixels, weights in ((image, image_weights), (reference, reference_weights))
     )
-    extents = axes.abs().sum(1).to(image.device, precise_dtype(image.device))
-    distances = _wasserstein(cdf, reference_cdf, order) * extents**order
+    distances = _wasserstein(cdf, reference_cdf, order)
+    distances = distances * like(axes.abs().sum(1), distances) ** order
     return _reduced(distances.mean(1), image, reduction)
 
 
@@ -239,7 +240,7 @@ def _along(axes: Tensor, image: Tensor, weights: Tensor | None, bins: int) -> Te
     lowest, extents = axes.clamp(max=0).sum(1), axes.abs().sum(1)
     # From 0 at the least to 1 at the greatest value of a color in the cube; in less than single precision, bins would blur.
     with torch.autocast(colors.device.type, enabled=False):
-        positions = (axes / extents[:, None]).to(colors) @ colors - (lowest / extents).to(colors)[:, None]
+        positions = like(axes / extents[:, None], colors) @ colors - like(lowest / extents, colors)[:, None]
     return _distribution(positions.clamp(0, 1), counted.expand_as(positions), bins)
 
 
