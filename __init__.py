@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .augmentation import HistogramMatchingTransform
-from .color_matching import ColorMatching
-from .color_space import COLOR_SPACES
-from .distributed import pooled_histogram
-from .histogram_matching import (
-    HistogramMatching,
-    apply_transfer,
-    cumulative_distribution,
-    histogram,
-    transfer_function,
-)
-from .losses import HistogramLoss, SlicedHistogramLoss, histogram_loss, sliced_histogram_loss
+from .histogram_matching import HistogramMatching, apply_transfer, cumulative_distribution, histogram, transfer_function
 from .matching import match_images, specify_images
-from .methods import METHODS
-from .parametric import ParametricHistogramMatching
+from .methods.color_space import COLOR_SPACES
+from .methods.table import METHODS
+from .methods.targets import LinearStretch, Normal, Specified, Uniform
 from .pil_images import match_pil
 from .reference_histogram import ReferenceHistogram
-from .specification import LinearStretch, Normal, Specified, Uniform
+from .training.augmentation import HistogramMatchingTransform
+from .training.color_matching import ColorMatching
+from .training.distributed import pooled_histogram
+from .training.losses import HistogramLoss, SlicedHistogramLoss, histogram_loss, sliced_histogram_loss
+from .training.parametric import ParametricHistogramMatching
 
 if TYPE_CHECKING:
     from .nodes import HistogramMatchExtension

@@ -1,5 +1,5 @@
 """``python -m comfyui_histogram_match`` is ``histogram-match``."""
 
-from .command import main
+from .command.run import main
 
 raise SystemExit(main())

@@ -1,18 +1,17 @@
-"""Match batches of frames: the function behind the ComfyUI node."""
-
-from __future__ import annotations
+"""Match batches of frames: the functions behind the ComfyUI nodes."""
 
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import islice, zip_longest
 
 import torch
 from torch import Tensor
 
-from .batches import check_frames, check_mask, mask_of
-from .clip_matching import WINDOW, Frame, Look, MatchSettings, match_clip
-from .histogram_matching import wants_gradient
-from .methods import METHODS, ROTATIONS
+from .checks import check_frames, check_mask
+from .clip.frames import Clip, Frame, Reference, Report
+from .clip.run import match_clip
+from .clip.settings import WINDOW, MatchSettings
+from .kernels.dtypes import wants_gradient
+from .methods.table import ROTATIONS
 from .reference_histogram import ReferenceHistogram
 
 
@@ -37,12 +36,12 @@ def match_images(
 
     One reference serves all frames. Of several, the first goes with the first frame, the second with the second, and the
     last with all that are left. A fourth channel is alpha: the image's comes back untouched, the reference's is ignored.
-    A reference of one channel serves every channel of a colour image.
+    A reference of one channel serves every channel of a color image.
 
     Args:
         image: floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4, values in [0, 1]. Values outside count where the
             nearest end does and go where it goes.
-        reference: floating point, shape ``[R, H', W', C']`` with C' of 1, or of 3 or 4 for a colour image, values in
+        reference: floating point, shape ``[R, H', W', C']`` with C' of 1, or of 3 or 4 for a color image, values in
             [0, 1]; or a :class:`ReferenceHistogram`.
         method: one of :data:`METHODS`, which says what each does and whether it is differentiable, in image, reference and
             masks then.
@@ -53,9 +52,9 @@ def match_images(
         progress: called after each frame with the number of steps done and the number of all; where a first pass measures
             the frames, its steps count too. What it raises ends the run.
         source_stats: whose histogram becomes the reference's. ``"per_frame"``: each frame's own. ``"uniform"``: that of all
-            frames together, so that one transfer function serves the clip. ``"target_frame"``: that of the frame
-            ``target_index``. ``"smoothed"``: each frame's own, but the transfer function is averaged over about ``window``
-            frames, see :class:`TransferSmoothing`. Some methods have only ``"per_frame"``, as :data:`METHODS` says.
+            frames together, so that one transform serves the clip. ``"target_frame"``: that of the frame ``target_index``.
+            ``"smoothed"``: each frame's own, but the transform is averaged over about ``window`` frames, see
+            :class:`TransferSmoothing`. Some methods have only ``"per_frame"``, as :data:`METHODS` says.
         target_index: a frame of ``image``, from 0.
         window: in frames, 1 or more.
         reference_stats: ``"paired"``: as above. ``"pooled"``: all references together are one, for all frames.
@@ -63,7 +62,8 @@ def match_images(
             result is blended in by it; where it is 0, the image comes back bit for bit. Other sizes are resized bilinearly,
             as ComfyUI does. Where a mask is 0 throughout, its frame comes back as it is, with a ``RuntimeWarning``.
         reference_mask: floating point, shape ``[1 or R, height, width]``, values in [0, 1]: how much each pixel of the
-            reference counts. Where it is 0 throughout, the frames of that reference come back as they are, likewise.
+            reference counts. Where it is 0 throughout, the frames of that reference come back as they are, with a
+            ``RuntimeWarning``.
         color_space: one of :data:`COLOR_SPACES`, in which the method works. With ``"rgb"``, reinhard works in the space
             l-alpha-beta.
         rotations: of the method sliced, 2 or more.
@@ -73,47 +73,23 @@ def match_images(
         both arguments are left out of what is measured, and where channels are matched together or in another color space,
         with them the other channels of their pixels; in the result a NaN of the image is 0 and an infinity the nearest end,
         and a ``RuntimeWarning`` says how many there were. float16 and bfloat16 are computed in float32. Where a gradient is
-        asked of a method that has none, a ``RuntimeWarning`` says so.
+        asked of a method that has none, a ``RuntimeWarning`` says so. On the CPU, the result is the same to the last bit for
+        any number of threads, alone and in a batch.
 
     Raises:
         TypeError: a tensor is not a floating-point tensor, or a number is not one.
         ValueError: a shape or another argument is none of the above, a mask holds NaN, or a channel of ``reference`` has no
             finite value that counts.
+
+    >>> dark, bright = torch.full((1, 4, 4, 3), 0.2), torch.full((1, 6, 6, 3), 0.8)
+    >>> match_images(dark, bright).mean()
+    tensor(0.8000)
     """
-    check_frames("image", image)
-    check_mask("image_mask", image_mask, len(image))
-    colours = min(image.shape[-1], 3)
-    if isinstance(reference, ReferenceHistogram):
-        if reference_mask is not None:
-            raise ValueError("reference_mask: expected None with a ReferenceHistogram, which has been measured already")
-        references, given = 3, 1
-    else:
-        check_frames("reference", reference)
-        check_mask("reference_mask", reference_mask, len(reference))
-        references, given = min(reference.shape[-1], 3), len(reference)
-    if references not in (1, colours):
-        raise ValueError(f"reference: expected 1 channel to go with an image of 1, got {references} channels")
-    settings = MatchSettings(
-        method,
-        factor,
-        source_stats,
-        target_index,
-        window,
-        reference_stats,
-        color_space=color_space,
-        rotations=rotations,
-    )
-
-    def looks() -> Iterator[Look]:
-        if isinstance(reference, ReferenceHistogram):
-            yield look_of(reference, "the ReferenceHistogram")
-            return
-        for index, pixels in enumerate(reference.movedim(-1, 1)[:, :3]):
-            yield Look(pixels, mask_of("reference_mask", reference_mask, index, pixels), f"frame {index}")
-
-    learning = [] if isinstance(reference, ReferenceHistogram) else [reference]
-    learning += [mask for mask in (image_mask, reference_mask) if mask is not None]
-    return _match_batch(image, looks, given, settings, device, progress, image_mask, wants_gradient(image, *learning))
+    settings = MatchSettings(method, factor, source_stats, target_index, window, reference_stats, color_space, rotations)
+    matched, notes = match_batch(image, reference, settings, device, progress, image_mask, reference_mask)
+    for note in notes:
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
+    return matched
 
 
 def specify_images(
@@ -132,18 +108,18 @@ def specify_images(
     """Give each frame of a batch a histogram that is specified without a picture.
 
     Args:
-        image: as in :func:`match_images`.
+        image: floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4, values in [0, 1].
         target: :class:`Uniform`, :class:`Normal`, :class:`LinearStretch` or :class:`Specified`; or any function that makes a
             transfer function of a cumulative distribution, both of shape ``[C, 65536]``.
-        factor: as in :func:`match_images`.
-        device: likewise.
-        progress: likewise.
         color_space: in ``"rgb"`` each channel gets the histogram, in others of :data:`COLOR_SPACES` the lightness alone, and
             the color is kept.
-        source_stats: as in :func:`match_images`.
-        target_index: likewise.
-        window: likewise.
-        image_mask: likewise.
+        factor: this and the rest are those of :func:`match_images`.
+        device: see there.
+        progress: see there.
+        source_stats: see there.
+        target_index: see there.
+        window: see there.
+        image_mask: see there.
 
     Returns:
         As :func:`match_images`; differentiable in image and mask.
@@ -152,9 +128,11 @@ def specify_images(
         TypeError: ``image`` or ``image_mask`` is not a floating-point tensor, a number is not one, or ``target`` is not a
             function.
         ValueError: a shape or another argument is none of the above, or the mask holds NaN.
+
+    >>> from comfyui_histogram_match import Uniform
+    >>> specify_images(torch.tensor([0.1, 0.2, 0.2, 0.3]).view(1, 2, 2, 1), Uniform()).flatten()
+    tensor([0.2500, 0.7500, 0.7500, 1.0000])
     """
-    check_frames("image", image)
-    check_mask("image_mask", image_mask, len(image))
     if not callable(target):
         raise TypeError(f"target: expected a function of a cumulative distribution, got {type(target).__name__}")
     settings = MatchSettings(
@@ -165,59 +143,71 @@ def specify_images(
         color_space=color_space,
         target=target,
     )
-    wanted = wants_gradient(image, *([] if image_mask is None else [image_mask]))
-    return _match_batch(image, lambda: iter(()), 0, settings, device, progress, image_mask, wanted)
+    matched, notes = match_batch(image, None, settings, device, progress, image_mask)
+    for note in notes:
+        warnings.warn(note, RuntimeWarning, stacklevel=2)
+    return matched
 
 
-def look_of(reference: ReferenceHistogram, name: str) -> Look:
-    """A kept reference in the place of a picture."""
-    sample = reference.sample
-    return Look(sample.colors[:, None], sample.weights[None], name, reference.counts)
-
-
-def _match_batch(
+def match_batch(
     image: Tensor,
-    looks: Callable[[], Iterator[Look]],
-    given: int,
+    reference: Tensor | ReferenceHistogram | None,
     settings: MatchSettings,
-    device: torch.device | str | None,
-    progress: Callable[[int, int], None] | None,
-    image_mask: Tensor | None,
-    gradient: bool,
-) -> Tensor:
-    """Match a batch to ``given`` looks, with a gradient if one is wanted."""
+    device: torch.device | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    image_mask: Tensor | None = None,
+    reference_mask: Tensor | None = None,
+) -> tuple[Tensor, list[str]]:
+    """What :func:`match_images` and :func:`specify_images` do, with settings that are checked, and notes in place of warnings.
+
+    Returns:
+        The result, and what the user should be told.
+    """
+    check_frames("image", image)
+    if image_mask is not None:
+        check_mask("image_mask", image_mask, len(image))
+    references = [] if reference is None else _references(image, reference, reference_mask)
     if settings.source_stats == "target_frame" and settings.target_index >= len(image):
         raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {settings.target_index}")
     if settings.factor == 0:
-        return image.clone()
-    notes: list[str] = []
-    if gradient and settings.target is None and not METHODS[settings.method].differentiable:
+        return image.clone(), []
+    gradient = wants_gradient(image, image_mask, reference_mask, reference if isinstance(reference, Tensor) else None)
+    notes = []
+    if gradient and not settings.differentiable:
         notes.append(f"method: {settings.method} has no gradient, so the result has none")
         gradient = False
-    colours = min(image.shape[-1], 3)
-    device = image.device if device is None else torch.device(device)
+    result = torch.empty_like(image, memory_format=torch.contiguous_format)
 
     def frames() -> Iterator[Frame]:
-        for index, look in zip_longest(range(len(image)), islice(looks(), len(image))):
-            pixels, out = (batch[index].movedim(-1, 0)[:colours] for batch in (image, result))
-            yield Frame(pixels, mask_of("image_mask", image_mask, index, pixels), look, out)
+        for index in range(len(image)):
+            pixels, out = (batch[index].movedim(-1, 0) for batch in (image, result))
+            mask = None if image_mask is None else image_mask[index if len(image_mask) > 1 else 0]
+            yield Frame(pixels, out, references[index] if index < len(references) else None, mask)
 
+    clip = Clip(frames, lambda: references, (len(image), len(references)), together=len(image) > 1)
+    report = Report()
     with torch.set_grad_enabled(gradient):
-        result = torch.empty_like(image, memory_format=torch.contiguous_format)
-        result[..., colours:] = image[..., colours:]
-        for _ in match_clip(
-            frames,
-            frames,
-            looks,
-            settings,
-            device,
-            parallel=len(image) > 1 and not gradient,
-            lengths=(len(image), given),
-            note=notes.append,
-            progress=progress,
-            gradient=gradient,
-        ):
-            pass
-    for note in notes:
-        warnings.warn(note, RuntimeWarning, stacklevel=3)
-    return result
+        device = image.device if device is None else torch.device(device)
+        for matched in match_clip(clip, settings, device, progress, gradient=gradient):
+            report += matched.report
+    return result, notes + report.notes()
+
+
+def _references(image: Tensor, reference: Tensor | ReferenceHistogram, mask: Tensor | None) -> list[Reference]:
+    """The references one by one, checked."""
+    if isinstance(reference, ReferenceHistogram):
+        if mask is not None:
+            raise ValueError("reference_mask: expected None with a ReferenceHistogram, which has been measured already")
+        references = [reference.as_reference("the ReferenceHistogram")]
+    else:
+        check_frames("reference", reference)
+        references = []
+        if mask is not None:
+            check_mask("reference_mask", mask, len(reference))
+        for index, pixels in enumerate(reference.movedim(-1, 1)[:, :3]):
+            chosen = None if mask is None else mask[index if len(mask) > 1 else 0]
+            references.append(Reference(pixels, f"frame {index}", chosen))
+    channels = len(references[0].pixels)
+    if channels not in (1, min(image.shape[-1], 3)):
+        raise ValueError(f"reference: expected 1 channel to go with an image of 1, got {channels} channels")
+    return references

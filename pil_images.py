@@ -1,7 +1,5 @@
 """Histogram matching between Pillow images."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from PIL import Image
@@ -26,7 +24,7 @@ def match_pil(
 
     Args:
         source: mode L, LA, RGB, RGBA or I;16, of any size. The palette modes P and PA are read as RGB or RGBA, 1 as L.
-        reference: likewise; its size may differ. A gray reference serves every channel of a colour source.
+        reference: in one of these modes, of any size. A gray reference serves every channel of a color source.
         method: as in :func:`match_images`.
         factor: 0 (unchanged) to 1 (matched).
         device: where to compute, by default the CPU.
@@ -37,8 +35,11 @@ def match_pil(
 
     Raises:
         TypeError: ``source`` or ``reference`` is not a Pillow image.
-        ValueError: a mode is none of the above, a gray source is to match a colour reference, or another argument is not
+        ValueError: a mode is none of the above, a gray source is to match a color reference, or another argument is not
             one that :func:`match_images` takes.
+
+    >>> match_pil(Image.new("RGB", (4, 4), "navy"), Image.new("RGB", (9, 9), "gold")).getpixel((0, 0))
+    (255, 215, 0)
     """
     source, reference = _plain("source", source), _plain("reference", reference)
     pixels, alpha = _pixels(source)
@@ -63,5 +64,5 @@ def _pixels(image: Image.Image) -> tuple[Tensor, Tensor]:
     """Colours ``[1, H, W, 1 or 3]`` and alpha ``[1, H, W, 0 or 1]``, float32 in [0, 1]."""
     values = torch.from_numpy(np.array(image).astype(np.float32)) / (2 ** _DEPTHS[image.mode] - 1)
     values = values.reshape(1, image.height, image.width, -1)
-    colours = 1 if values.shape[-1] < 3 else 3
-    return values[..., :colours], values[..., colours:]
+    colors = 1 if values.shape[-1] < 3 else 3
+    return values[..., :colors], values[..., colors:]

@@ -1,7 +1,5 @@
 """Any number of pictures as one reference that can be kept in a file."""
 
-from __future__ import annotations
-
 import io
 import os
 import zipfile
@@ -13,10 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batches import check_frames, check_mask, mask_of
-from .color_transfer import ColorSample
-from .histogram_matching import LEVELS, histogram, is_in_range
-from .whole_files import write_whole_file
+from .checks import check_frames, check_mask
+from .clip.frames import Reference, fit_mask
+from .command.whole_files import write_whole_file
+from .histogram_matching import histogram
+from .kernels.dtypes import nearest_end
+from .kernels.levels import LEVELS
+from .kernels.workers import in_thread
+from .methods.samples import ColorSample
 
 SUFFIX = ".npz"
 """The ending of a file's name."""
@@ -36,6 +38,10 @@ class ReferenceHistogram:
         counts: how many pixels have each of the 65536 levels, shape ``[3, 65536]``, float64.
         sample: some of the colors, float32, with the number of pixels that each stands for.
         pictures: how many there are.
+
+    >>> reference = ReferenceHistogram.of(torch.rand(2, 4, 4, 3)) + ReferenceHistogram.of(torch.rand(1, 8, 8, 3))
+    >>> reference.pictures, reference.counts.sum(dim=1)
+    (3, tensor([96., 96., 96.], dtype=torch.float64))
     """
 
     counts: Tensor
@@ -43,7 +49,7 @@ class ReferenceHistogram:
     pictures: int
 
     @classmethod
-    def of(cls, image: Tensor, mask: Tensor | None = None) -> ReferenceHistogram:
+    def of(cls, image: Tensor, mask: Tensor | None = None) -> "ReferenceHistogram":
         """Pool a batch of pictures.
 
         Args:
@@ -56,23 +62,33 @@ class ReferenceHistogram:
             ValueError: a shape does not fit, the mask holds NaN, or nothing counts.
         """
         check_frames("images", image)
-        check_mask("mask", mask, len(image))
+        if mask is not None:
+            check_mask("mask", mask, len(image))
         pooled: ReferenceHistogram | None = None
         for index, frame in enumerate(image):
-            pixels = frame.detach().movedim(-1, 0)[:3].to("cpu", torch.float32).expand(3, -1, -1)
-            weights = mask_of("mask", mask, index, pixels)
-            if not is_in_range(pixels):
-                finite = pixels.isfinite().all(dim=0).float()
-                weights = finite if weights is None else weights * finite
-                pixels = pixels.nan_to_num(nan=0.0).clamp(0, 1)
-            counts = histogram(pixels, LEVELS, None if weights is None else weights[None].cpu(), in_range=True)
-            one = cls(counts, ColorSample.of(pixels, weights), 1)
+            frame_mask = None if mask is None else mask[index if len(mask) > 1 else 0]
+            one = in_thread(cls._of_frame, frame.detach().movedim(-1, 0)[:3], frame_mask)
             pooled = one if pooled is None else pooled + one
         if pooled is None or not bool(pooled.counts.any()):
             raise ValueError("images: expected finite pixels that count, got none")
         return pooled
 
-    def __add__(self, other: ReferenceHistogram) -> ReferenceHistogram:
+    @classmethod
+    def _of_frame(cls, pixels: Tensor, mask: Tensor | None) -> "ReferenceHistogram":
+        pixels = pixels.to("cpu", torch.float32).expand(3, -1, -1)
+        weights = None if mask is None else fit_mask("mask", mask, pixels).cpu()
+        finite = pixels.isfinite().all(dim=0)
+        if not finite.all():
+            weights = finite.float() if weights is None else weights * finite
+        pixels = nearest_end(pixels).clamp(0, 1)
+        counts = histogram(pixels, LEVELS, None if weights is None else weights[None])
+        return cls(counts, ColorSample.of(pixels, weights), 1)
+
+    def as_reference(self, name: str) -> Reference:
+        """In the place of a picture, for a run over a clip."""
+        return Reference(self.sample.colors[:, None], name, None, self.counts, self.sample.weights[None])
+
+    def __add__(self, other: "ReferenceHistogram") -> "ReferenceHistogram":
         return ReferenceHistogram(self.counts + other.counts, self.sample + other.sample, self.pictures + other.pictures)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -93,7 +109,7 @@ class ReferenceHistogram:
         write_whole_file(Path(path), content.getvalue())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ReferenceHistogram:
+    def load(cls, path: str | os.PathLike[str]) -> "ReferenceHistogram":
         """Read from a file.
 
         Raises:

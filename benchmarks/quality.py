@@ -57,8 +57,8 @@ def this_pack(method: str, color_space: str = "rgb") -> Match:
 def before_regrain() -> Match:
     """The method sliced without its last step."""
     load_pack()
-    from comfyui_histogram_match.color_matching import ColorMatching
-    from comfyui_histogram_match.color_transfer import AXIS_BINS
+    from comfyui_histogram_match.methods.sliced import AXIS_BINS
+    from comfyui_histogram_match.training.color_matching import ColorMatching
 
     module = ColorMatching("sliced", bins=AXIS_BINS, regrain=False)
 

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from clips import photo
 from comfyui_histogram_match import apply_transfer, cumulative_distribution, histogram, transfer_function
-from comfyui_histogram_match.histogram_matching import LEVELS
-from comfyui_histogram_match.image_files import read_image, write_image
+from comfyui_histogram_match.command.image_files import read_image, write_image
+from comfyui_histogram_match.kernels.levels import LEVELS
 from skimage import io
 
 HEIGHT, WIDTH = 1200, 1600

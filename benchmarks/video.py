@@ -145,7 +145,7 @@ def stamps_and_sound(path: Path) -> tuple[list[Fraction], list[tuple[Fraction, b
 def command(source: str, target: str, mode: str) -> dict[str, float]:
     """Run the command on a video in this process: seconds and peak memory in MB."""
     load_pack()
-    from comfyui_histogram_match.command import main as histogram_match
+    from comfyui_histogram_match.command.run import main as histogram_match
     from skimage import io
 
     reference = Path(target).with_suffix(".png")

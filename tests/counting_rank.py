@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from comfyui_histogram_match import pooled_histogram
-from comfyui_histogram_match.distributed import sum_over_ranks
+from comfyui_histogram_match.training.distributed import sum_over_ranks
 
 
 def images() -> list[torch.Tensor]:

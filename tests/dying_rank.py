@@ -1,7 +1,7 @@
 """The command on a rank to which something happens, for torchrun to start.
 
 The first argument says what, the others are those of the command. ``link:3``: rank 1 is killed at its third call of
-``os.link``. ``histogram:3``: at that of ``histogram``. ``see:0``: it does not see the first file.
+``os.link``. ``histogram:3``: at that of the ``count`` of a histogram. ``see:0``: it does not see the first file.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch.distributed as dist
-from comfyui_histogram_match import command, steps
-from comfyui_histogram_match.command import main
+from comfyui_histogram_match.command import paths
+from comfyui_histogram_match.command.run import main
+from comfyui_histogram_match.methods import channels
 
 
 def killed_at(function: Callable[..., Any], count: int) -> Callable[..., Any]:
@@ -36,8 +37,8 @@ if __name__ == "__main__":
     if what == "link":
         os.link = killed_at(os.link, int(count))
     elif what == "histogram":
-        steps.histogram = killed_at(steps.histogram, int(count))
+        channels.count = killed_at(channels.count, int(count))
     else:
-        files = command._files
-        command._files = lambda *given: [path for path in files(*given) if os.environ["RANK"] == "0" or "00" not in path.name]
+        files = paths._files
+        paths._files = lambda *given: [path for path in files(*given) if os.environ["RANK"] == "0" or "00" not in path.name]
     raise SystemExit(main(sys.argv[2:]))

@@ -12,10 +12,15 @@ import numpy as np
 import pytest
 import torch
 from clips import crossing
-from comfyui_histogram_match import clip_matching, frame_pool, histogram_matching, match_images, steps
-from comfyui_histogram_match.clip_matching import SOURCE_STATS, ClipMatching, Frame, Look, MatchSettings
-from comfyui_histogram_match.frame_pool import FramePool
-from comfyui_histogram_match.methods import METHODS
+from comfyui_histogram_match import histogram, match_images
+from comfyui_histogram_match.clip import statistics
+from comfyui_histogram_match.clip.frames import Clip, Frame, Reference
+from comfyui_histogram_match.clip.matcher import Matcher
+from comfyui_histogram_match.clip.run import match_clip
+from comfyui_histogram_match.clip.settings import SOURCE_STATS, MatchSettings
+from comfyui_histogram_match.kernels import levels, workers
+from comfyui_histogram_match.methods import channels
+from comfyui_histogram_match.methods.table import METHODS
 from measures import wasserstein_1
 from photos import continuous_photo, photo
 from torch import Tensor
@@ -233,21 +238,19 @@ class TestLength:
             totals.append(counts)
             return counts
 
-        monkeypatch.setattr(steps, "cumulative_distribution", keep)
+        monkeypatch.setattr(channels, "cumulative_distribution", keep)
         # As on devices that have no float64.
-        monkeypatch.setattr(histogram_matching, "precise_dtype", lambda device: torch.float32)
-        frame = Frame(torch.full((1, 1000, 1000), 0.25), None, None, torch.empty(1, 1000, 1000))
-        look = Look(torch.rand(1, 4, 4), None, "look")
-        with FramePool(True) as pool:
-            clip = ClipMatching(MatchSettings(source_stats="uniform"), torch.device("cpu"), pool)
-            assert sum(1 for _ in clip.survey(lambda: chain([replace(frame, look=look)], repeat(frame, 39)), list)) == 40
-            next(iter(clip.match([replace(frame, look=look)])))
+        monkeypatch.setattr(levels, "precise_dtype", lambda device: torch.float32)
+        frame = Frame(torch.full((1, 1000, 1000), 0.25), torch.empty(1, 1000, 1000))
+        first = replace(frame, reference=Reference(torch.rand(1, 4, 4), "reference"))
+        clip = Clip(lambda: [first], list, None, lambda: chain([first], repeat(frame, 39)))
+        assert sum(1 for _ in match_clip(clip, MatchSettings(source_stats="uniform"), torch.device("cpu"))) == 1
         (counts,) = [total for total in totals if total.sum() > 16]
         assert counts[0, 16384].item() == 40_000_000
         assert counts.sum().item() == 40_000_000
 
     def test_a_single_count_of_40_million_equal_pixels_is_exact(self) -> None:
-        counts = histogram_matching.histogram(torch.full((1, 1, 1), 0.25).expand(1, 5000, 8000), 65536)
+        counts = histogram(torch.full((1, 1, 1), 0.25).expand(1, 5000, 8000), 65536)
         assert counts[0, 16384].item() == 40_000_000
 
     def test_no_more_frames_are_held_than_threads_work_on(self) -> None:
@@ -257,13 +260,12 @@ class TestLength:
             nonlocal taken
             for pixels in CLIP.repeat(5, 1, 1, 1).movedim(-1, 1):
                 taken += 1
-                yield Frame(pixels, None, Look(LOOK[0].movedim(-1, 0), None, "look"), pixels.clone())
+                yield Frame(pixels, pixels.clone(), Reference(LOOK[0].movedim(-1, 0), "reference"))
 
         ahead = []
-        with FramePool(True) as pool:
-            clip = ClipMatching(MatchSettings(), torch.device("cpu"), pool)
-            for done, _ in enumerate(clip.match(frames()), start=1):
-                ahead.append(taken - done)
+        clip = Clip(frames, list, None)
+        for done, _ in enumerate(match_clip(clip, MatchSettings(), torch.device("cpu")), start=1):
+            ahead.append(taken - done)
         assert taken == 30
         assert max(ahead) <= 2 * torch.get_num_threads()
 
@@ -273,23 +275,38 @@ class TestLength:
         mode = "per_frame" if METHODS[method].per_frame_only else mode
         looks = torch.cat([LOOK, 1 - LOOK])
         names = []
-        apply = clip_matching._blend
+        match = Matcher.match
 
-        def blend(*arguments: Any) -> None:
+        def named(*arguments: Any) -> Any:
             names.append(threading.current_thread().name)
-            apply(*arguments)
+            return match(*arguments)
 
-        monkeypatch.setattr(clip_matching, "_blend", blend)
+        monkeypatch.setattr(Matcher, "match", named)
         matched = match_images(CLIP, looks, method, source_stats=mode)
-        assert all(name.startswith("histogram-match") for name in names) == (torch.get_num_threads() > 1)
-        monkeypatch.setattr(frame_pool, "_MOST_THREADS", 1)
+        assert all(name.startswith("histogram-match-frames") for name in names)
+        monkeypatch.setattr(workers, "_MOST_THREADS", 1)
+        names.clear()
         assert torch.equal(matched, match_images(CLIP, looks, method, source_stats=mode))
-        assert names[-1] == threading.current_thread().name
+        assert len(set(names)) == 1
 
-    @pytest.mark.skipif(torch.get_num_threads() == 1, reason="one thread")
-    def test_each_thread_works_on_its_frame_alone(self) -> None:
-        with FramePool(True) as pool:
-            assert set(pool.map(lambda _frame: torch.get_num_threads(), range(20))) == {1}
+    @pytest.mark.parametrize("together", [True, False])
+    def test_each_thread_works_with_one_thread_of_torch(self, together: bool) -> None:
+        def threads(_frame: int) -> set[int]:
+            return {torch.get_num_threads(), *workers.spread(lambda _stripe: torch.get_num_threads(), range(9))}
+
+        assert set().union(*workers.map_frames(threads, range(20), together=together)) == {1}
+
+    def test_what_goes_wrong_in_a_thread_is_raised_and_the_others_end(self) -> None:
+        done = []
+
+        def fail(number: int) -> None:
+            if number == 3:
+                raise KeyError("three")
+            done.append(number)
+
+        with pytest.raises(KeyError, match="three"):
+            list(workers.map_frames(fail, range(1000), together=True))
+        assert len(done) <= 3 + 2 * torch.get_num_threads()
 
     @pytest.mark.parametrize("method", ["mkl", "hm-mkl-hm"])
     def test_pooled_with_frames_in_which_pixels_are_missing(self, method: str) -> None:
@@ -308,7 +325,7 @@ class TestLength:
     def test_too_many_pixels_for_whole_numbers(self, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
         mask = torch.full(CLIP.shape[:3], 0.5)
         match_images(CLIP, LOOK, method, source_stats="uniform", image_mask=mask)
-        monkeypatch.setattr(clip_matching, "_LARGEST", 1 << 20)
+        monkeypatch.setattr(statistics, "_LARGEST", 1 << 20)
         with pytest.raises(ValueError, match=r"expected fewer than 2\^42 pixels"):
             match_images(CLIP, LOOK, method, source_stats="uniform", image_mask=mask)
 
@@ -345,8 +362,19 @@ class TestLength:
         assert steps == [(done, first_pass + 6) for done in range(1, first_pass + 7)]
 
     @pytest.mark.parametrize("mode", SOURCE_STATS)
-    def test_what_progress_raises_ends_the_run_and_its_threads(self, mode: str) -> None:
-        steps = []
+    def test_what_progress_raises_ends_the_run_and_what_threads_work_on(
+        self, mode: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        steps, begun, ended = [], [], []
+        picture = Matcher._picture
+
+        def counted(*arguments: Any) -> Any:
+            begun.append(None)
+            made = picture(*arguments)
+            ended.append(None)
+            return made
+
+        monkeypatch.setattr(Matcher, "_picture", counted)
 
         def interrupt(done: int, total: int) -> None:
             steps.append(done)
@@ -354,9 +382,11 @@ class TestLength:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            match_images(CLIP, LOOK, progress=interrupt, source_stats=mode)
+            match_images(CLIP.repeat(50, 1, 1, 1), LOOK, progress=interrupt, source_stats=mode)
         assert steps == [1, 2]
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("histogram-match")]
+        # The reference, the frames that are done, and no more than there are threads for; nobody works on after the end.
+        assert len(begun) == len(ended) <= 6 + 4 * torch.get_num_threads()
+        assert all(workers.map_frames(lambda _: len(begun) == len(ended), range(9)))
 
 
 @pytest.mark.parametrize(

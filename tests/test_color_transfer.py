@@ -8,17 +8,12 @@ import numpy as np
 import pytest
 import torch
 from comfyui_histogram_match import ColorMatching, match_images
-from comfyui_histogram_match.affine import apply_affine
-from comfyui_histogram_match.color_space import RUDERMAN_OPPONENTS, ColorSpace
-from comfyui_histogram_match.color_transfer import (
-    ColorSample,
-    RotatedTransfer,
-    color_moments,
-    mean_and_covariance,
-    mean_and_deviation,
-    monge_kantorovich,
-    spread_rotations,
-)
+from comfyui_histogram_match.kernels.affine import apply_affine
+from comfyui_histogram_match.methods.color_space import RUDERMAN_OPPONENTS, ColorSpace
+from comfyui_histogram_match.methods.linear import color_moments, mean_and_covariance, mean_and_deviation, monge_kantorovich
+from comfyui_histogram_match.methods.samples import ColorSample
+from comfyui_histogram_match.methods.sliced import RotatedStep, Rotations, spread_rotations
+from comfyui_histogram_match.methods.transform import Picture
 from measures import gradient_correlation, joint_distance
 from photos import COLOUR_PAIRS, continuous_photo
 from photos import photo as whole_photo
@@ -194,12 +189,13 @@ class TestSliced:
 
     def test_the_fast_evaluation_is_the_differentiable_one(self) -> None:
         source, target = (photo(name, 256)[0].movedim(-1, 0) for name in ("chelsea", "coffee"))
-        transfer = RotatedTransfer(spread_rotations(6, 3), (1, 1, 1), dithered=True)
-        sample, look = ColorSample.of(source), ColorSample.of(target)
-        fast = transfer.apply(source, transfer.solve(sample, transfer.measure(look)), out=torch.empty_like(source))
+        step = RotatedStep(Rotations.of(spread_rotations(6, 3), (1, 1, 1), dithered=True))
+        prepared = step.prepare(step.measure(Picture(target)))
+        with torch.no_grad():
+            part = step.solve(step.measure(Picture(source)), prepared)
+            fast = part.apply(source, Picture(source), torch.empty_like(source))
         followed = source.clone().requires_grad_()
-        tables = transfer.solve(ColorSample.of(followed), transfer.measure(look))
-        slow = transfer.apply(followed, tables)
+        slow = step.solve(step.measure(Picture(followed)), prepared).apply(followed, Picture(followed), None)
         assert slow.requires_grad
         # A bin of the fast one is a fifth of a level wide, and the functions are steep in places.
         assert float((fast - slow).detach().abs().mean()) <= 0.5 / 255
@@ -236,10 +232,7 @@ class TestSliced:
 
 
 # What color-matcher's methods leave of the joint distance of these pairs, by benchmarks/quality.py.
-@pytest.mark.parametrize(
-    ("method", "theirs"),
-    [("pytorch", 5.75), ("reinhard", 24.81), ("mkl", 16.28), ("hm-mkl-hm", 4.22)],
-)
+@pytest.mark.parametrize(("method", "theirs"), [("pytorch", 5.75), ("reinhard", 24.81), ("mkl", 16.28), ("hm-mkl-hm", 4.22)])
 def test_joint_distances_are_not_above_those_of_color_matcher(method: str, theirs: float) -> None:
     distances = [
         255 * joint_distance(match_images(photo(source, 256), photo(target, 256), method), photo(target, 256))

@@ -15,12 +15,12 @@ import pytest
 import torch
 from clips import crossing
 from comfyui_histogram_match import HistogramLoss, ParametricHistogramMatching, match_images
-from comfyui_histogram_match.clip_matching import SOURCE_STATS
-from comfyui_histogram_match.color_space import COLOR_SPACES
+from comfyui_histogram_match.clip.settings import SOURCE_STATS
 from comfyui_histogram_match.matching import specify_images
-from comfyui_histogram_match.methods import METHODS
+from comfyui_histogram_match.methods.color_space import COLOR_SPACES
+from comfyui_histogram_match.methods.table import METHODS
+from comfyui_histogram_match.methods.targets import LinearStretch, Normal, Specified, Uniform
 from comfyui_histogram_match.reference_histogram import ReferenceHistogram
-from comfyui_histogram_match.specification import LinearStretch, Normal, Specified, Uniform
 from comfyui_location import ROOT, find_comfyui, find_python
 from comfyui_server import ComfyUI, free_port, make_base_directory, match_prompt
 from photos import continuous_photo, photo, photo_8bit

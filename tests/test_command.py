@@ -10,16 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from comfyui_histogram_match import (
-    METHODS,
-    LinearStretch,
-    Normal,
-    ReferenceHistogram,
-    Uniform,
-    match_images,
-    specify_images,
-)
-from comfyui_histogram_match.command import main
+from comfyui_histogram_match import METHODS, LinearStretch, Normal, ReferenceHistogram, Uniform, match_images, specify_images
+from comfyui_histogram_match.command.run import main
 from photos import photo, photo_8bit
 from PIL import Image
 from skimage.exposure import match_histograms
@@ -138,7 +130,10 @@ def test_as_a_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["shots", "--target", "uniform"], "the following arguments are required: --output"),
         (["shots", "--target", "uniform", "--reference", "reference.png", "--output", "out"], "argument --target: expected no"),
         (["shots", "--target", "equal", "--output", "out"], "argument --target: invalid choice"),
-        (["shots", "--target", "normal", "--deviation", "0", "--output", "out"], "deviation: expected 0.001 to inf, got 0.0"),
+        (
+            ["shots", "--target", "normal", "--deviation", "0", "--output", "out"],
+            "deviation: expected a number from 0.001 to inf, got 0.0",
+        ),
         (["shots", "--reference", "reference.png", "--output", "out", "--rotations", "1"], "rotations: expected 2 or more"),
         (["shots", "--reference", "reference.png", "--output", "out", "--color-space", "x"], "argument --color-space: invalid"),
         (["--reference", "reference.png", "--save-reference", "look.png"], "expected a name that ends in .npz, got look.png"),

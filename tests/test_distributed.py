@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from comfyui_histogram_match import histogram, pooled_histogram
-from comfyui_histogram_match.command import main
-from comfyui_histogram_match.ranks import RankError, Ranks, join_ranks
+from comfyui_histogram_match.command.ranks import RankError, Ranks, join_ranks
+from comfyui_histogram_match.command.run import main
 from counting_rank import images
 from launching import torchrun
 from photos import photo_8bit

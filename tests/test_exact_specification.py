@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui_histogram_match import histogram, match_images
-from comfyui_histogram_match.exact_specification import exact_specification
+from comfyui_histogram_match.methods.exact import exact_specification
 from measures import wasserstein_1
 from photos import COLOUR_PAIRS, GRAY_PHOTOS, continuous_photo, photo
 from torch import Tensor

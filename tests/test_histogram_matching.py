@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from comfyui_histogram_match import (
-    HistogramMatching,
-    apply_transfer,
-    cumulative_distribution,
-    histogram,
-    transfer_function,
-)
-from comfyui_histogram_match.histogram_matching import LEVELS, QuantileFunction, is_in_range
+from comfyui_histogram_match import HistogramMatching, apply_transfer, cumulative_distribution, histogram, transfer_function
+from comfyui_histogram_match.kernels.levels import LEVELS, value_range
+from comfyui_histogram_match.kernels.quantiles import quantile_function
 from photos import COLOUR_PAIRS, continuous_photo, photo
 from skimage.exposure import match_histograms
 from torch import Tensor
@@ -209,13 +206,16 @@ class TestHistogram:
             histogram(torch.cat([image, image], dim=1).movedim(1, -1).contiguous().movedim(-1, 1), LEVELS)[:, :channels], counts
         )
 
-    def test_is_in_range(self) -> None:
-        image = torch.rand(2, 3, 4, 5)
-        image[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
-        assert is_in_range(image)
-        for value in (-1e-6, 1.001, float("nan"), float("inf")):
-            image[1, 2, 3, 4] = value
-            assert not is_in_range(image)
+    @pytest.mark.parametrize("size", [(4, 5), (300, 700)])
+    def test_value_range(self, size: tuple[int, int]) -> None:
+        image = torch.rand(3, *size)
+        image[0, 0, :2] = torch.tensor([0.0, 1.0])
+        assert value_range(image) == (0, 1)
+        for value, expected in ((-1e-6, (-1e-6, 1)), (1.001, (0, 1.001)), (float("inf"), (0, float("inf")))):
+            image[2, 3, 4] = value
+            assert value_range(image) == pytest.approx(expected)
+        image[2, 3, 4] = float("nan")
+        assert all(math.isnan(end) for end in value_range(image))
 
     def test_second_derivatives(self) -> None:
         image = torch.rand(2, 4, 5, dtype=torch.float64, requires_grad=True)
@@ -258,8 +258,7 @@ class TestCumulativeDistribution:
 class TestTransferFunction:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     @pytest.mark.parametrize(
-        ("source", "reference"),
-        [((8,), (8,)), ((3, 8), (1, 8)), ((2, 3, 8), (3, 8)), ((2, 3, 8), (2, 1, 8))],
+        ("source", "reference"), [((8,), (8,)), ((3, 8), (1, 8)), ((2, 3, 8), (3, 8)), ((2, 3, 8), (2, 1, 8))]
     )
     def test_smoke_and_cardinality(self, dtype: torch.dtype, source: tuple[int, ...], reference: tuple[int, ...]) -> None:
         table = transfer_function(
@@ -339,29 +338,24 @@ class TestTransferFunction:
 
 class TestQuantileFunction:
     @pytest.mark.parametrize("bins", [256, LEVELS])
-    def test_serves_many_sources_like_transfer_function(self, bins: int) -> None:
+    def test_it_interpolates_between_the_levels_that_occur(self, bins: int) -> None:
         reference = cumulative_distribution(histogram(torch.rand(3, 40, 50).square(), bins))
-        quantiles = QuantileFunction(reference)
-        # Of few levels and of many: both ways of looking quantiles up.
         for source in (torch.rand(3, 90, 90), (torch.rand(3, 90, 90) * 9).round() / 9, torch.rand(3, 400, 400)):
             cdf = cumulative_distribution(histogram(source, bins))
-            assert torch.equal(quantiles(cdf), transfer_function(cdf, reference))
-            wanted = np.stack(
-                [
-                    np.interp(row, known[rises], np.flatnonzero(rises)) / (bins - 1)
-                    for row, known, rises in zip(
-                        cdf.numpy(), reference.numpy(), np.diff(reference.numpy(), prepend=0) > 0, strict=True
-                    )
-                ]
-            )
-            np.testing.assert_allclose(quantiles(cdf).numpy(), wanted, rtol=0, atol=1e-9)
+            assert torch.equal(quantile_function(reference, cdf), transfer_function(cdf, reference))
+            rises = np.diff(reference.numpy(), prepend=0) > 0
+            rows = zip(cdf.numpy(), reference.numpy(), rises, strict=True)
+            wanted = np.stack([np.interp(row, known[there], np.flatnonzero(there)) for row, known, there in rows]) / (bins - 1)
+            np.testing.assert_allclose(quantile_function(reference, cdf).numpy(), wanted, rtol=0, atol=1e-12)
+            # As on a GPU, and where a gradient is wanted.
+            searched = quantile_function(reference.clone().requires_grad_(), cdf).detach()
+            np.testing.assert_allclose(searched.numpy(), wanted, rtol=0, atol=1e-9)
 
     def test_one_channel_serves_three_and_a_batch(self) -> None:
         reference = cumulative_distribution(histogram(torch.rand(1, 9, 9)))
         cdf = cumulative_distribution(histogram(torch.rand(2, 3, 9, 9)))
-        quantiles = QuantileFunction(reference)
-        assert quantiles.device.type == "cpu"
-        assert torch.equal(quantiles(cdf), torch.stack([quantiles(part) for part in cdf]))
+        alone = torch.stack([quantile_function(reference, part) for part in cdf])
+        assert torch.equal(quantile_function(reference, cdf), alone)
 
 
 class TestApplyTransfer:

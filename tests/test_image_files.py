@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import pyvips
 import torch
-from comfyui_histogram_match.image_files import read_image, write_image
+from comfyui_histogram_match.command.image_files import read_image, write_image
 from photos import photo_8bit
 from PIL import Image, ImageCms
 from skimage.metrics import structural_similarity

@@ -7,13 +7,7 @@ import warnings
 import hypothesis.strategies as st
 import pytest
 import torch
-from comfyui_histogram_match import (
-    HistogramMatching,
-    cumulative_distribution,
-    histogram,
-    match_images,
-    transfer_function,
-)
+from comfyui_histogram_match import HistogramMatching, cumulative_distribution, histogram, match_images, transfer_function
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 

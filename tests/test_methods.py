@@ -10,9 +10,9 @@ import pytest
 import torch
 from clips import crossing
 from comfyui_histogram_match import COLOR_SPACES, METHODS, ColorMatching, HistogramMatching, match_images
-from comfyui_histogram_match.clip_matching import SOURCE_STATS
-from comfyui_histogram_match.command import main
-from comfyui_histogram_match.histogram_matching import nearest_transfer_function
+from comfyui_histogram_match.clip.settings import SOURCE_STATS
+from comfyui_histogram_match.command.run import main
+from comfyui_histogram_match.methods.channels import nearest_transfer_function
 from comfyui_location import ROOT
 from flicker import flicker
 from measures import wasserstein_1
@@ -27,9 +27,9 @@ LINEAR = ("reinhard", "mkl", "mvgd")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_readme_and_command_describe_it(method: str, capsys: pytest.CaptureFixture[str]) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"| `{method}` | {METHODS[method].use}" in readme
+def test_readme_docs_and_command_describe_it(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"| `{method}` |" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| `{method}` | {METHODS[method].use}" in (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
         main(["--help"])
     # Lines are broken at hyphens as well.

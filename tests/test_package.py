@@ -14,7 +14,7 @@ import pytest
 import tomllib
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -51,37 +51,30 @@ def test_everything_public_is_documented() -> None:
 
 
 def test_a_static_scan_finds_the_nodes_ids() -> None:
-    source = (ROOT / "nodes.py").read_text(encoding="utf-8")
-    calls = [
-        call for call in ast.walk(ast.parse(source)) if isinstance(call, ast.Call) and ast.unparse(call.func) == "io.Schema"
-    ]
-    ids = [ast.unparse(word.value) for call in calls for word in call.keywords if word.arg == "node_id"]
-    assert ids == ["'ImageHistogramMatch'", "'ImageHistogramSpecify'", "'ReferenceHistogram'"]
+    ids = []
+    for path in (ROOT / "nodes.py", *sorted((ROOT / "comfyui").glob("*.py"))):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "io.Schema"]
+        ids += [ast.unparse(word.value) for call in calls for word in call.keywords if word.arg == "node_id"]
+    assert sorted(ids) == ["'ImageHistogramMatch'", "'ImageHistogramSpecify'", "'ReferenceHistogram'"]
 
 
-def test_the_maths_knows_neither_comfyui_nor_files() -> None:
-    torch_only = (
-        "affine",
-        "color_transfer",
-        "exact_specification",
-        "histogram_matching",
-        "losses",
-        "parametric",
-        "regrain",
-        "soft_binning",
-        "specification",
-    )
-    allowed_in = {f"{name}.py": {"torch"} for name in torch_only} | {
-        "color_space.py": {"torch", "kornia"},
-        "matching.py": {"torch"},
-        "skimage_matching.py": {"torch", "numpy", "skimage"},
-    }
-    for name, allowed in allowed_in.items():
-        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
-        imported = {
-            alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
-        } | {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
-        assert imported - sys.stdlib_module_names <= allowed
+@pytest.mark.parametrize(
+    ("folder", "allowed", "rooms"),
+    [
+        ("kernels", {"numpy", "torch"}, set()),
+        ("methods", {"kornia", "numpy", "skimage", "torch"}, {"checks", "histogram_matching", "kernels"}),
+        ("clip", {"torch"}, {"checks", "histogram_matching", "kernels", "methods"}),
+    ],
+)
+def test_the_maths_knows_neither_comfyui_nor_files(folder: str, allowed: set[str], rooms: set[str]) -> None:
+    for path in (ROOT / folder).glob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+        outside = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        outside |= {str(node.module).split(".")[0] for node in imports if not node.level}
+        assert outside - sys.stdlib_module_names <= allowed, path
+        assert {str(node.module).split(".")[0] for node in imports if node.level == 2} <= rooms, path
 
 
 def test_the_changelog_has_this_version() -> None:
@@ -97,15 +90,15 @@ def test_pictures_are_small_and_shown(path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", line.lower()).strip().replace(" ", "-") for line in re.findall(r"^#+ (.*)", text, re.M)
-    }
-    for link in re.findall(r"\]\(([^)]+)\)", text):
-        if link.startswith("#"):
-            assert link[1:] in headings
-        elif not link.startswith("http"):
-            assert (page.parent / link.partition("#")[0]).exists(), link
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith("http"):
+            continue
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.M)
+            assert heading in {re.sub(r"[^a-z0-9 -]", "", line.lower()).strip().replace(" ", "-") for line in headings}, link
 
 
 def test_the_example_workflows_use_the_node() -> None:

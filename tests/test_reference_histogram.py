@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from comfyui_histogram_match import METHODS, ReferenceHistogram, match_images
-from comfyui_histogram_match.clip_matching import Frame, Look, MatchSettings, match_clip
-from comfyui_histogram_match.matching import look_of
+from comfyui_histogram_match.clip.frames import Clip, Frame, Reference
+from comfyui_histogram_match.clip.run import match_clip
+from comfyui_histogram_match.clip.settings import MatchSettings
 from measures import wasserstein_1
 from photos import photo
 
@@ -51,11 +52,11 @@ def test_it_serves_clips(mode: str, method: str) -> None:
 def test_it_stays_as_it_is() -> None:
     reference = ReferenceHistogram.of(LOOKS)
     before = reference.counts.clone(), reference.sample.weights.clone()
-    looks = [look_of(reference, "kept"), Look(LOOKS[0].movedim(-1, 0), None, "picture"), look_of(reference, "kept")]
-    frame = Frame(IMAGE[0].movedim(-1, 0), None, None, torch.empty_like(IMAGE[0]).movedim(-1, 0))
-    settings = MatchSettings(reference_stats="pooled")
-    run = match_clip(list, lambda: [frame], lambda: looks, settings, CPU, parallel=False, lengths=None, note=print)
-    (matched,) = [frame.out.movedim(0, -1)[None] for frame in run]
+    kept = reference.as_reference("kept")
+    references = [kept, Reference(LOOKS[0].movedim(-1, 0), "picture"), kept]
+    frame = Frame(IMAGE[0].movedim(-1, 0), torch.empty_like(IMAGE[0]).movedim(-1, 0))
+    run = match_clip(Clip(lambda: [frame], lambda: references, None), MatchSettings(reference_stats="pooled"), CPU)
+    (matched,) = [result.frame.out.movedim(0, -1)[None] for result in run]
     assert torch.equal(reference.counts, before[0])
     assert torch.equal(reference.sample.weights, before[1])
     expected = match_images(IMAGE, torch.cat([LOOKS, LOOKS[:1], LOOKS]), reference_stats="pooled")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comfyui_histogram_match.regrain import regrain
+from comfyui_histogram_match.methods.regrain import regrain
 from photos import photo
 from torch import Tensor
 

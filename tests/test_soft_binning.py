@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from comfyui_histogram_match.soft_binning import interpolate, soft_histogram
+from comfyui_histogram_match.kernels.soft_binning import interpolate, soft_histogram
 from compiling import BACKENDS, compiles, in_one_graph
 from torch import Tensor
 from torch.autograd import gradgradcheck

@@ -9,8 +9,8 @@ import pytest
 import torch
 from clips import crossing
 from comfyui_histogram_match import match_images, specify_images
-from comfyui_histogram_match.color_space import COLOR_SPACES, ColorSpace
-from comfyui_histogram_match.specification import LinearStretch, Normal, Specified, Uniform
+from comfyui_histogram_match.methods.color_space import COLOR_SPACES, ColorSpace
+from comfyui_histogram_match.methods.targets import LinearStretch, Normal, Specified, Uniform
 from photos import COLOUR_PHOTOS, GRAY_PHOTOS, continuous_photo, photo, photo_8bit
 from skimage.exposure import equalize_hist, rescale_intensity
 from torch import Tensor
@@ -147,10 +147,10 @@ def test_gradcheck_of_the_transfer_function(target: str) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Normal(1.5), ValueError, "mean: expected 0 to 1, got 1.5"),
+        (lambda: Normal(1.5), ValueError, "mean: expected a number from 0 to 1, got 1.5"),
         (lambda: Normal(0.5, 0), ValueError, "deviation: expected 0.001 to inf, got 0"),
         (lambda: Normal("a"), TypeError, "mean: expected a number, got str"),
-        (lambda: LinearStretch(-1), ValueError, "low: expected 0 to 100, got -1"),
+        (lambda: LinearStretch(-1), ValueError, "low: expected a number from 0 to 100, got -1"),
         (lambda: LinearStretch(50, 50), ValueError, "low and high: expected less than 100 percent together, got 100"),
         (lambda: Specified([1]), ValueError, r"histogram: expected rows of 2 to 65536 counts, got shape \[1\]"),
         (lambda: Specified([[[1, 2]]]), ValueError, r"histogram: .*got shape \[1, 1, 2\]"),

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import av
-import comfyui_histogram_match
 import numpy as np
 import pytest
 import torch
 from av.video.reformatter import Colorspace, Interpolation
 from clips import crossing, pan_zoom, photo
-from comfyui_histogram_match import match_images, video_files
-from comfyui_histogram_match.command import main
-from comfyui_histogram_match.video_files import VideoRewriter, count_frames, read_frames
+from comfyui_histogram_match import command, match_images
+from comfyui_histogram_match.command import video_files
+from comfyui_histogram_match.command.run import main
+from comfyui_histogram_match.command.video_files import VideoRewriter, count_frames, read_frames
 from PIL import Image
 from torch import Tensor
 
@@ -278,8 +278,9 @@ def test_without_pyav_videos_are_refused_and_pictures_work(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.delitem(sys.modules, "comfyui_histogram_match.video_files")
-    monkeypatch.delattr(comfyui_histogram_match, "video_files")
+    for name in ("videos", "video_files"):
+        monkeypatch.delitem(sys.modules, f"comfyui_histogram_match.command.{name}", raising=False)
+        monkeypatch.delattr(command, name, raising=False)
     assert main(["look.png", "--reference", "look.png", "--output", "out.png"]) == 0
     with pytest.raises(SystemExit):
         main(["clip.mp4", "--reference", "look.png", "--output", "out.mp4"])

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from comfyui_histogram_match.whole_files import write_whole_file
+from comfyui_histogram_match.command.whole_files import write_whole_file
 
 
 @pytest.fixture(params=["nameless", "hidden"])

@@ -1,0 +1,1 @@
+"""Frames one after the other: settings, references, whose histogram counts, and how a transform follows a clip."""

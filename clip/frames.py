@@ -1,0 +1,121 @@
+"""What goes into a run over a clip and what comes out: frames, references, results, and what the user should be told."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..kernels.dtypes import working_dtype
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference.
+
+    Attributes:
+        pixels: floating point, shape ``[C, H, W]`` with C of 1, 3 or 4, values in [0, 1]. A fourth channel is ignored.
+        name: what to call it in an error.
+        mask: how much each pixel counts, 0 to 1, shape ``[H', W']``; None for all of them.
+        counts: its histogram ``[C, LEVELS]``, where the pixels are only a sample of it.
+        weights: how much each pixel counts besides, not negative, shape ``[H, W]``.
+    """
+
+    pixels: Tensor
+    name: str
+    mask: Tensor | None = None
+    counts: Tensor | None = None
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame to match.
+
+    Attributes:
+        pixels: floating point, shape ``[C, H, W]`` with C of 1, 3 or 4, values in [0, 1]. A fourth channel is kept.
+        out: memory for the result, of the shape of ``pixels``.
+        reference: what to match it to; None for the reference of the frame before.
+        mask: where and how much it is measured and changed, 0 to 1, shape ``[H', W']``; None for all of it.
+        source: whatever the caller wants to have with the result.
+    """
+
+    pixels: Tensor
+    out: Tensor
+    reference: Reference | None = None
+    mask: Tensor | None = None
+    source: Any = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the user should be told of a run, or of a part of it. Reports add."""
+
+    image_missing: int = 0
+    """How many values of frames are NaN or infinite."""
+    reference_missing: int = 0
+    """How many values of references are."""
+    untouched: int = 0
+    """How many frames are left as they are, since nothing counts in their mask or their reference's."""
+    fallbacks: int = 0
+    """For how many frames or references the device had too little memory."""
+
+    def __add__(self, other: "Report") -> "Report":
+        return Report(*(own + others for own, others in zip(astuple(self), astuple(other), strict=True)))
+
+    def notes(self) -> list[str]:
+        """A sentence for each thing there is to tell."""
+        texts = {
+            "image: left out {} NaN or infinite values": self.image_missing,
+            "reference: left out {} NaN or infinite values": self.reference_missing,
+            "mask: 0 throughout for {} frames, which are left as they are": self.untouched,
+            "device: out of memory {} times, there the CPU did the work": self.fallbacks,
+        }
+        return [text.format(number) for text, number in texts.items() if number]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A frame with the result in its ``out``, and what there is to tell of it and of its reference."""
+
+    frame: Frame
+    report: Report
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip, which may be read several times.
+
+    Attributes:
+        frames: begins to read it.
+        references: begins to read the references; only for where they are pooled, and then they serve instead of those of the
+            frames.
+        lengths: how many frames and references there are; None if that is not known.
+        first_pass: begins to read those of its frames that are measured before the first is matched; by default as ``frames``.
+        together: whether to work on several frames at a time.
+        combine: makes of what was measured of all frames, None for no frames, what all machines have measured that work on
+            parts of the same clip; by default there is one machine.
+    """
+
+    frames: Callable[[], Iterable[Frame]]
+    references: Callable[[], Iterable[Reference]]
+    lengths: tuple[int, int] | None
+    first_pass: Callable[[], Iterable[Frame]] | None = None
+    together: bool = True
+    combine: Callable[[Any], Any] | None = None
+
+
+def fit_mask(name: str, mask: Tensor, pixels: Tensor) -> Tensor:
+    """A mask ``[H', W']`` for ``pixels`` ``[..., H, W]``, resized as ComfyUI does, in [0, 1].
+
+    Raises:
+        ValueError: it holds NaN.
+    """
+    mask = mask.to(working_dtype(mask))
+    lowest, highest = torch.aminmax(mask.detach())
+    if lowest.isnan():
+        raise ValueError(f"{name}: expected values from 0 to 1, got NaN")
+    if mask.shape != pixels.shape[-2:]:
+        mask = torch.nn.functional.interpolate(mask[None, None], size=pixels.shape[-2:], mode="bilinear")[0, 0]
+    return mask if lowest >= 0 and highest <= 1 else mask.clamp(0, 1)

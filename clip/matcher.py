@@ -1,0 +1,210 @@
+"""What is done to one frame or to one reference: the only place that touches the device."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..histogram_matching import cumulative_distribution
+from ..kernels.dtypes import nearest_end, working_dtype
+from ..kernels.levels import LEVELS, count, value_range
+from ..kernels.workers import by_stripes
+from ..methods.color_space import ColorSpace
+from ..methods.table import Chain
+from ..methods.transform import ColorTransform, Picture, Step, complete
+from .frames import Frame, Matched, Reference, Report, fit_mask
+from .smoothing import FrameStatistics, watched_pixels
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+# How far apart equal colors can be in another color space, where vector units and the rest of a row round differently.
+_CONVERSION_ERROR = 2.0**-20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a reference. Sums of such measurements are measurements."""
+
+    of_steps: dict[Step, Any]
+    """For each step, once for equal ones; empty where nothing counts."""
+    counted: list[bool]
+    """Of each channel, whether any of its values count."""
+    report: Report
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A reference that many frames can be matched to."""
+
+    parts: Sequence[Any] | None
+    """What each step has prepared; None where nothing of the reference counts."""
+    report: Report
+    channels: int
+
+
+Plan = tuple[Frame, Prepared, ColorTransform]
+"""A frame, its reference, and what is known of its transform before it is matched."""
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Measures references and frames, solves for transforms, and applies them.
+
+    ``channelwise``: channels are matched for themselves, as they are; values are left out one by one, and a gray reference is
+    one channel.
+    """
+
+    space: ColorSpace
+    steps: Chain
+    factor: float
+    device: torch.device
+    gradient: bool
+    channelwise: bool
+
+    def measure_reference(self, reference: Reference) -> Measured:
+        """Measure a reference for each step."""
+        colors = reference.pixels[:3]
+        mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, colors)
+        if mask is not None and not mask.any():
+            return Measured({}, [False] * len(colors), Report())
+        picture = self._picture(colors, mask, reference.counts)
+        of_steps: dict[Step, Any] = {}
+        for step in self.steps:
+            if isinstance(step, Step) and step.measures_reference and step not in of_steps:
+                of_steps[step] = step.measure(picture)
+        counted = [True] * len(colors)
+        if reference.counts is None and (mask is not None or picture.missing):
+            weights = torch.ones(()) if picture.weights is None else picture.weights
+            counted = (picture.pixels.isfinite() & (weights.to(picture.pixels.device) > 0)).flatten(1).any(1).tolist()
+        return Measured(of_steps, counted, Report(reference_missing=picture.missing))
+
+    def prepare(self, reference: Reference) -> Prepared:
+        """Measure a reference and make ready what was measured."""
+        return self.prepare_measured(self.measure_reference(reference), reference.name)
+
+    def prepare_measured(self, measured: Measured, name: str) -> Prepared:
+        """Make ready what was measured of a reference, or of several together.
+
+        Raises:
+            ValueError: a channel has no finite value that counts.
+        """
+        channels = len(measured.counted)
+        if not measured.of_steps:
+            return Prepared(None, measured.report, channels)
+        if not all(measured.counted):
+            channel = measured.counted.index(False)
+            raise ValueError(f"reference: expected finite values, got none in channel {channel} of {name}")
+        prepared = {step: step.prepare(of_step) for step, of_step in measured.of_steps.items()}
+        return Prepared([prepared.get(step) for step in self.steps], measured.report, channels)  # type: ignore[arg-type]
+
+    def measure(self, plan: Plan) -> Any:
+        """Measure a frame for the first step of which its transform has no part; None where there is no way to that step."""
+        frame, reference, transform = plan
+        step = self.steps[len(transform.parts)]
+        if not isinstance(step, Step) or (transform.parts and reference.parts is None):
+            return None
+        picture = self._picture(frame.pixels[:3], _mask(frame))
+        _, pixels = complete(transform, (), picture, (), self._memory(picture))
+        return step.measure(picture if pixels is picture.pixels else Picture(pixels, picture.weights))
+
+    def follow(self, plan: Plan) -> tuple[Plan, FrameStatistics | None]:
+        """Solve for the transform of a frame, and take what smoothing needs to know of it."""
+        frame, reference, start = plan
+        colors, mask = frame.pixels[:3], _mask(frame)
+        if reference.parts is None or (mask is not None and not mask.any()):
+            return plan, None
+        picture, step = self._picture(colors, mask), self.steps[0]
+        if self.channelwise and isinstance(step, Step):
+            counts = step.measure(picture)
+            transform = replace(start, parts=(step.solve(counts, reference.parts[0]),))
+        else:
+            counts = count(colors, LEVELS, mask)
+            memory = self._memory(picture)
+            transform, _ = complete(start, self.steps, picture, reference.parts, memory, to_the_end=False)
+        cdf = cumulative_distribution(counts).cpu()
+        return (frame, reference, transform), FrameStatistics(transform, cdf, watched_pixels(colors, mask).cpu())
+
+    def match(self, plan: Plan) -> Matched:
+        """Apply what is known of a frame's transform, solve for the rest, blend, and write to the frame's ``out``."""
+        frame, reference, transform = plan
+        mask = None if frame.mask is None else fit_mask("image_mask", frame.mask, frame.pixels)
+        if reference.parts is None or (mask is not None and not mask.any()):
+            frame.out.copy_(frame.pixels)
+            return Matched(frame, reference.report + Report(untouched=1))
+        picture, out = self._picture(frame.pixels[:3], mask), frame.out[:3]
+        fits = (out.shape, out.dtype, out.device) == (picture.pixels.shape, picture.pixels.dtype, picture.pixels.device)
+        memory = out if fits and not self.gradient else self._memory(picture)
+        _, pixels = complete(transform, self.steps, picture, reference.parts, memory)
+        if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or mask is not None or not self.channelwise:
+            self._write(frame, picture, pixels, mask)
+        return Matched(frame, replace(reference.report, image_missing=picture.missing))
+
+    def _picture(self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None) -> Picture:
+        """Bring pixels ``[C, H, W]`` onto the device and into the color space."""
+        lowest, highest = value_range(pixels)
+        missing = 0 if math.isfinite(lowest) and math.isfinite(highest) else int((~pixels.isfinite()).sum())
+        pixels = pixels.to(self.device, working_dtype(pixels))
+        weights = None if mask is None else mask.to(pixels)
+        if self.channelwise:
+            return Picture(pixels, weights, None, counts, missing=missing)
+        if not (lowest >= 0 and highest <= 1):
+            finite = pixels.isfinite().all(dim=0).to(pixels.dtype)
+            weights = finite if weights is None else weights * finite
+            pixels = nearest_end(pixels).clamp(0, 1)
+        channels, kept = self.space.split(pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1))
+        if self.space.name == "rgb":
+            return Picture(channels, weights, kept, counts, missing=missing)
+        return Picture(channels, weights, kept, rounding=_CONVERSION_ERROR, missing=missing)
+
+    def _memory(self, picture: Picture) -> Tensor | None:
+        """New memory for the results of steps, in which the channels of a pixel are neighbors; None with a gradient."""
+        channels, height, width = picture.pixels.shape
+        return None if self.gradient else picture.pixels.new_empty(height, width, channels).movedim(-1, 0)
+
+    def _write(self, frame: Frame, picture: Picture, matched: Tensor, mask: Tensor | None) -> None:
+        """Write ``factor * matched + (1 - factor) * pixels`` to the frame's ``out``, inside of the mask, and its alpha."""
+        if not self.channelwise:
+            matched = self.space.join(matched, picture.kept)
+        colors = len(frame.pixels[:3])
+
+        def write(pixels: Tensor, matched: Tensor, out: Tensor, mask: Tensor | None = None) -> None:
+            alpha = pixels[colors:]
+            # In one order of memory: at the end of a row, the vector units of a processor round in another way.
+            pixels = pixels[:colors].movedim(0, -1).contiguous().movedim(-1, 0).to(matched.device, matched.dtype)
+            clean = nearest_end(pixels) if picture.missing else pixels
+            if not self.channelwise:
+                matched = (matched if colors == 3 else matched.mean(dim=0, keepdim=True)).clamp(0, 1)
+                matched = torch.where(pixels.isfinite(), matched, clean) if picture.missing else matched
+            if mask is not None:
+                weight = mask.to(matched.device, matched.dtype) * self.factor
+                matched = torch.where(weight > 0, torch.lerp(clean, matched, weight).clamp(0, 1), pixels)
+            elif self.factor < 1:
+                matched = (matched * self.factor).add(clean, alpha=1 - self.factor).clamp(0, 1)
+            out.copy_(torch.cat([matched, alpha.to(matched)]) if len(alpha) else matched)
+
+        planes = (frame.pixels, matched, frame.out)
+        if self.gradient:
+            write(*planes, mask)
+        else:
+            by_stripes(write, *planes, *([] if mask is None else [mask]))
+
+
+def _mask(frame: Frame) -> Tensor | None:
+    return None if frame.mask is None else fit_mask("image_mask", frame.mask, frame.pixels)
+
+
+def or_on_cpu(verb: Callable[[Matcher, _Item], _Result], matcher: Matcher, item: _Item) -> _Result:
+    """Do something to an item on the matcher's device, and on the CPU where that has too little memory."""
+    try:
+        return verb(matcher, item)
+    except torch.cuda.OutOfMemoryError:
+        pass
+    # Outside of the except clause: there the exception would keep the failed attempt's tensors alive.
+    result = verb(replace(matcher, device=torch.device("cpu")), item)
+    if isinstance(result, (Matched, Measured, Prepared)):
+        result = replace(result, report=result.report + Report(fallbacks=1))
+    return result

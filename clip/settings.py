@@ -1,0 +1,65 @@
+"""How a clip is matched: the one object that every door makes, checked once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..checks import check_choice, check_count, check_number
+from ..methods.color_space import COLOR_SPACES, ColorSpace
+from ..methods.table import METHODS, ROTATIONS, Chain, MethodOptions
+from ..methods.targets import TargetStep
+
+SOURCE_STATS = ("per_frame", "uniform", "target_frame", "smoothed")
+"""Whose histogram the transform starts from, the default first."""
+REFERENCE_STATS = ("paired", "pooled")
+"""What a batch of references means, the default first."""
+WINDOW = 72
+"""The default window of ``smoothed``, in frames: three seconds of film."""
+
+
+@dataclass(frozen=True)
+class MatchSettings:
+    """How a clip is matched: as :func:`match_images` tells, or to a target as :func:`specify_images` does.
+
+    Raises:
+        TypeError: a number is not one.
+        ValueError: a value is none of the above, or the method has no such ``source_stats``.
+    """
+
+    method: str = next(iter(METHODS))
+    factor: float = 1.0
+    source_stats: str = SOURCE_STATS[0]
+    target_index: int = 0
+    window: int = WINDOW
+    reference_stats: str = REFERENCE_STATS[0]
+    color_space: str = COLOR_SPACES[0]
+    rotations: int = ROTATIONS
+    target: Callable[[Tensor], Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, METHODS)
+        check_choice("color_space", self.color_space, COLOR_SPACES)
+        check_choice("source_stats", self.source_stats, SOURCE_STATS)
+        check_choice("reference_stats", self.reference_stats, REFERENCE_STATS)
+        check_number("factor", self.factor, 0, 1)
+        for name, least in (("target_index", 0), ("window", 1), ("rotations", 2)):
+            check_count(name, getattr(self, name), least)
+        reason = METHODS[self.method].per_frame_only
+        if self.target is None and reason and self.source_stats != "per_frame":
+            raise ValueError(
+                f"source_stats: expected per_frame with the method {self.method}, since {reason}, got {self.source_stats}"
+            )
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether results have a gradient."""
+        return self.target is not None or METHODS[self.method].differentiable
+
+    def recipe(self) -> tuple[ColorSpace, Chain]:
+        """Where channels are matched, and what is done to each frame."""
+        if self.target is not None:
+            return ColorSpace(self.color_space, lightness_only=True), (TargetStep(target=self.target),)
+        method = METHODS[self.method]
+        space = method.space(self.color_space)
+        return space, method.steps(MethodOptions(space, rotations=self.rotations))

@@ -1,0 +1,232 @@
+"""Whose histogram counts: four ways from a stream of frames to a stream of frames with what is known of their transforms.
+
+What is not known yet of a transform is solved for from the frame itself, when it is matched.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..kernels.workers import map_frames
+from ..methods.samples import ColorSample
+from ..methods.transform import ColorTransform, Part, Step
+from .frames import Clip, Frame, Report
+from .matcher import Matcher, Measured, Plan, Prepared, or_on_cpu
+from .settings import MatchSettings
+from .smoothing import FrameStatistics, TransferSmoothing, is_flat
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+# Sums of fractions are taken in this part of a pixel when they are added up over a clip: up to 2^43 pixels.
+_GRID = 1 << 20
+_LARGEST = 1 << 62
+
+
+@dataclass
+class Run:
+    """One run over one clip."""
+
+    clip: Clip
+    settings: MatchSettings
+    matcher: Matcher
+    progress: Callable[[int, int], None] | None = None
+    pooled: Prepared | None = None
+    """All references as one, where they are pooled."""
+    measured: int = 0
+    """How many steps are done of those before the first frame is matched."""
+    matched: int = 0
+    """How many frames are."""
+
+    def tell(self) -> None:
+        """Say how many steps are done."""
+        if self.progress is None:
+            return
+        total = 0
+        if self.clip.lengths is not None:
+            frames, references = self.clip.lengths
+            passes = sum(isinstance(step, Step) and step.measures_source for step in self.matcher.steps)
+            expected = {"uniform": frames * passes, "per_frame": 0}.get(self.settings.source_stats, 1)
+            expected += references if self.settings.reference_stats == "pooled" else 0
+            total = frames + (self.measured if self.matched else max(self.measured, expected))
+        self.progress(self.measured + self.matched, total)
+
+    def step(self) -> None:
+        """Count a step before the first frame is matched."""
+        self.measured += 1
+        self.tell()
+
+    def map(self, verb: Callable[[Matcher, _Item], _Result], items: Iterable[_Item], *, together: bool) -> Iterator[_Result]:
+        """Do something to items in order: in threads of the pack's own on the CPU, with a GPU or a gradient in the caller's."""
+        if self.matcher.gradient or self.matcher.device.type != "cpu":
+            return map(partial(or_on_cpu, verb, self.matcher), items)
+        return map_frames(partial(verb, self.matcher), items, together=together)
+
+    def call(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Call a function where :meth:`map` does."""
+        (result,) = self.map(lambda _matcher, chosen: function(*chosen), [arguments], together=False)
+        return result
+
+    def solve(self, sources: Sequence[Any], reference: Prepared) -> ColorTransform:
+        """The transform from what was measured for the first steps to a reference; as it begins, where nothing counts there."""
+        parts: list[Part] = []
+        for step, source, prepared in zip(self.matcher.steps, sources, reference.parts or (), strict=False):
+            parts.append(step if isinstance(step, Part) else step.solve(source, prepared))
+        return ColorTransform(self.matcher.space, tuple(parts))
+
+
+def per_frame(run: Run, frames: Callable[[], Iterable[Frame]] | None = None) -> Iterator[Plan]:
+    """Each frame by itself: nothing is known of its transform before it is matched.
+
+    Raises:
+        ValueError: the first frame has no reference, a reference nothing that counts, or channels that do not fit.
+    """
+    nothing, prepared = ColorTransform(run.matcher.space), run.pooled
+    for frame in (frames or run.clip.frames)():
+        if run.pooled is None and frame.reference is not None:
+            (prepared,) = run.map(Matcher.prepare, [frame.reference], together=False)
+            channels = len(frame.pixels[:3])
+            if prepared.channels not in (1, channels):
+                raise ValueError(
+                    f"reference: expected 1 channel to go with an image of {channels}, got {prepared.channels} channels"
+                )
+        if prepared is None:
+            raise ValueError("reference: expected one for the first frame, got none")
+        yield frame, prepared, nothing
+        # What there is to tell of a reference is told once.
+        prepared = replace(prepared, report=Report()) if prepared.report != Report() else prepared
+
+
+def uniform(run: Run) -> Iterator[Plan]:
+    """All frames together: one transform for each reference."""
+    sources: list[Any] = []
+    for step in run.matcher.steps:
+        total: Any = None
+        if isinstance(step, Step) and step.measures_source:
+            plans = _from_sources(run, sources, run.clip.first_pass or run.clip.frames)
+            for measured in run.map(_measure_for_sum, plans, together=run.clip.together):
+                total = total if measured is None else run.call(add, "image", total, measured)
+                run.step()
+            total = total if run.clip.combine is None else run.clip.combine(total)
+            if total is None:
+                # Nothing of the references counts: all frames stay as they are.
+                break
+            total = _as_fractions(total)
+        sources.append(total)
+    yield from _from_sources(run, sources, run.clip.frames)
+
+
+def target_frame(run: Run) -> Iterator[Plan]:
+    """One frame, which decides for all.
+
+    Raises:
+        ValueError: the clip has no such frame, or there is nothing to measure in it.
+    """
+    index = run.settings.target_index
+    plan = next(islice(per_frame(run, run.clip.first_pass), index, None), None)
+    if plan is None:
+        raise ValueError(f"target_index: expected the index of a frame of the image, got {index}")
+    frame, reference, _ = plan
+    sources: list[Any] = []
+    for step in run.matcher.steps:
+        source: Any = None
+        if isinstance(step, Step) and step.measures_source:
+            transform = run.call(run.solve, sources, reference)
+            (source,) = run.map(Matcher.measure, [(frame, reference, transform)], together=False)
+            if source is None or not (source.weights if isinstance(source, ColorSample) else source).any():
+                missing = "a reference to go to" if source is None else "pixels to measure"
+                raise ValueError(f"target_index: expected a frame with {missing}, got {index} with none")
+        sources.append(source)
+    run.step()
+    yield from _from_sources(run, sources, run.clip.frames)
+
+
+def smoothed(run: Run) -> Iterator[Plan]:
+    """Each frame, but slowly: a running average of their transforms."""
+    opening = None
+    for (_, _, transform), statistics in run.map(Matcher.follow, per_frame(run, run.clip.first_pass), together=False):
+        run.step()
+        if statistics is not None and not is_flat(statistics.cdf):
+            opening = transform
+            break
+    smoothing = TransferSmoothing(run.settings.window, opening)
+
+    def average(_matcher: Matcher, followed: tuple[Plan, FrameStatistics | None]) -> Plan:
+        (frame, reference, transform), statistics = followed
+        return frame, reference, transform if statistics is None else smoothing.follow(statistics)
+
+    followed = run.map(Matcher.follow, per_frame(run), together=run.clip.together)
+    yield from run.map(average, followed, together=False)
+
+
+STATISTICS: dict[str, Callable[[Run], Iterator[Plan]]] = {
+    "per_frame": per_frame,
+    "uniform": uniform,
+    "target_frame": target_frame,
+    "smoothed": smoothed,
+}
+
+
+def pool_references(run: Run) -> Prepared | None:
+    """All references as one; None if there is none."""
+    total: Measured | None = None
+    for measured in run.map(Matcher.measure_reference, run.clip.references(), together=run.clip.together):
+        total = measured if total is None else run.call(add_references, total, measured)
+        run.step()
+    return None if total is None else run.call(run.matcher.prepare_measured, total, "all references")
+
+
+def add_references(total: Measured, measured: Measured) -> Measured:
+    """What was measured of several references together."""
+    of_steps = dict(total.of_steps)
+    for step, of_step in measured.of_steps.items():
+        of_steps[step] = add("reference", of_steps.get(step), of_step)
+    counted = [any(pair) for pair in zip(total.counted, measured.counted, strict=True)]
+    return Measured(of_steps, counted, total.report + measured.report)
+
+
+def add(name: str, total: Any, measured: Any) -> Any:
+    """Add what was measured of a frame to what was of the frames before."""
+    if total is None:
+        return measured
+    if not isinstance(total, Tensor):
+        return total + measured
+    if total.shape != measured.shape:
+        raise ValueError(f"{name}: expected {total.shape[0]} channels as in the first frame, got {measured.shape[0]}")
+    measured = measured.to(total.device)
+    if total.dtype == torch.int64 and max(int(total.abs().max()), int(measured.abs().max())) > _LARGEST:
+        raise ValueError(f"{name}: expected fewer than 2^42 pixels to be pooled with masks or by linear methods, got more")
+    return total + measured if total.requires_grad or measured.requires_grad else total.add_(measured)
+
+
+def _from_sources(run: Run, sources: Sequence[Any], frames: Callable[[], Iterable[Frame]]) -> Iterator[Plan]:
+    """Frames with the transforms from what was measured for the first steps, one for each reference."""
+    solved: tuple[Any, ColorTransform] | None = None
+    for frame, reference, _ in per_frame(run, frames):
+        if solved is None or solved[0] is not reference.parts:
+            solved = reference.parts, run.call(run.solve, sources, reference)
+        yield frame, reference, solved[1]
+
+
+def _measure_for_sum(matcher: Matcher, plan: Plan) -> Any:
+    """Measure a frame, in whole numbers, so that sums over frames are exact, and the same in whatever order they are added.
+
+    Sums of weights and of colors are fractions, unlike counts. A pixel that is not finite counts 0.
+    """
+    measured = matcher.measure(plan)
+    frame, _, transform = plan
+    step = matcher.steps[len(transform.parts)]
+    whole = frame.mask is None and isinstance(step, Step) and step.channelwise
+    if whole or not isinstance(measured, Tensor) or measured.requires_grad:
+        return measured
+    return (measured * _GRID).round_().long()
+
+
+def _as_fractions(total: Any) -> Any:
+    """What :func:`_measure_for_sum` has made whole numbers of, as fractions again."""
+    return total.double().div_(_GRID) if isinstance(total, Tensor) and total.dtype == torch.int64 else total

@@ -1,0 +1,1 @@
+"""The nodes beside Image Histogram Match, and what the inputs of all share."""

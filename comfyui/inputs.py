@@ -1,0 +1,99 @@
+"""What the nodes share: types of sockets, inputs, and how a batch is matched with progress."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..clip.settings import SOURCE_STATS, WINDOW, MatchSettings
+from ..matching import match_batch
+from ..methods.table import METHODS
+from ..reference_histogram import ReferenceHistogram
+
+REFERENCE = io.Custom("REFERENCE_HISTOGRAM")
+"""What Reference Histogram puts out."""
+# ComfyUI before 2026 has no name for it.
+HISTOGRAM = io.Custom("HISTOGRAM")
+"""What ComfyUI's Image Histogram puts out."""
+# Not an argument of the inputs, since ComfyUI before 2026 does not know it.
+ADVANCED = {"optional": True, "extra_dict": {"advanced": True}}
+"""Marks inputs that may be folded away."""
+
+
+def choice(name: str, options: Sequence[str], tooltip: str, **more: Any) -> io.Combo.Input:
+    """An input with options, the first of which is the default."""
+    return io.Combo.Input(name, options=list(options), default=options[0], tooltip=tooltip, **more)
+
+
+def blend_inputs() -> list[io.Input]:
+    """How much is blended in, and where to compute."""
+    factor = "How much of the match is blended in: 0 leaves the image as it is, 1 matches it fully."
+    device = (
+        "Where to compute. auto: where ComfyUI keeps images between nodes. "
+        "gpu: ComfyUI's device for models; a frame that does not fit there is done on the CPU."
+    )
+    return [
+        io.Float.Input("factor", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=factor),
+        choice("device", ("auto", "cpu", "gpu"), device),
+    ]
+
+
+def image_mask_input() -> io.Mask.Input:
+    """Where images are measured and changed."""
+    tooltip = (
+        "Where the images are measured and changed; the rest stays as it is, and soft edges blend. "
+        "One mask for all frames or one for each. Where a mask is black throughout, the frame stays."
+    )
+    return io.Mask.Input("image_mask", optional=True, tooltip=tooltip)
+
+
+def clip_inputs() -> list[io.Input]:
+    """Whose histogram counts."""
+    unpooled = [name for name, method in METHODS.items() if method.per_frame_only]
+    stats = (
+        "What the change is computed from. per_frame: each frame by itself, for pictures. "
+        "uniform: all frames pooled, one change for the whole clip. "
+        "target_frame: one frame decides for all. "
+        "smoothed: the change follows the clip slowly, keeps up with fades and starts anew at a cut. "
+        f"The methods {' and '.join(unpooled)} have per_frame only."
+    )
+    index = "For target_frame: the frame that decides, counted from 0."
+    window = "For smoothed: how slowly the change follows the clip, in frames. 72 is three seconds of film."
+    return [
+        choice("source_stats", SOURCE_STATS, stats, **ADVANCED),
+        io.Int.Input("target_index", default=0, min=0, max=1_000_000, tooltip=index, **ADVANCED),
+        io.Int.Input("window", default=WINDOW, min=1, max=100_000, tooltip=window, **ADVANCED),
+    ]
+
+
+def match_with_progress(
+    title: str, image: Tensor, reference: Tensor | ReferenceHistogram | None, settings: MatchSettings, device: str, **masks: Any
+) -> io.NodeOutput:
+    """Match a batch on the chosen device, show the progress, and log what there is to tell.
+
+    An interrupt ends the run between two frames.
+    """
+    bar = comfy.utils.ProgressBar(len(image))
+
+    def progress(done: int, total: int) -> None:
+        bar.update_absolute(done, total)
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    matched, notes = match_batch(image, reference, settings, _chosen_device(device), progress, **masks)
+    for note in notes:
+        logging.warning("%s: %s", title, note)
+    return io.NodeOutput(matched.to(comfy.model_management.intermediate_device()))
+
+
+def _chosen_device(name: str) -> torch.device | str:
+    if name == "gpu":
+        device: torch.device = comfy.model_management.get_torch_device()
+        return device
+    return comfy.model_management.intermediate_device() if name == "auto" else "cpu"

@@ -1,0 +1,109 @@
+"""The node Reference Histogram, and the folders in which references are kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..reference_histogram import SUFFIX, ReferenceHistogram
+from .inputs import REFERENCE, choice
+
+# Kept references are models of a kind: they are written to the output folder and also looked for among the models.
+_FOLDER = "histograms"
+for _root in (folder_paths.get_output_directory(), folder_paths.models_dir):
+    folder_paths.add_model_folder_path(_FOLDER, os.path.join(_root, _FOLDER))
+_NO_FILE = "none"
+
+
+class ReferenceHistogramNode(io.ComfyNode):
+    """Pool any number of images into one reference, keep it in a file, and take it from there again."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the sockets and widgets."""
+        files = [name for name in folder_paths.get_filename_list(_FOLDER) if name.endswith(SUFFIX)]
+        schema = io.Schema(
+            node_id="ReferenceHistogram",
+            display_name="Reference Histogram",
+            category="image/filters",
+            description=(
+                "Makes one reference for Image Histogram Match of any number of images, and keeps it in a file. "
+                "All that is given counts together: images, another reference, a file."
+            ),
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", optional=True, tooltip="A batch, or a list of images of any sizes."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Where the images are measured: for a list of images, one for each."
+                ),
+                REFERENCE.Input("reference", optional=True, tooltip="Another reference, to add to."),
+                choice(
+                    "load",
+                    [_NO_FILE, *files],
+                    "A file to take, from the folder histograms in ComfyUI's output folder or among its models.",
+                    optional=True,
+                ),
+                io.String.Input(
+                    "save_as",
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "A name to keep the result under, in the folder histograms in ComfyUI's output folder. "
+                        "A file of that name is replaced. Empty: it is not kept."
+                    ),
+                ),
+            ],
+            outputs=[REFERENCE.Output(display_name="reference", tooltip="Goes where a reference image would go.")],
+        )
+        schema.search_aliases = ["style set", "reference set", "average histogram", "save histogram", "load histogram"]
+        return schema
+
+    @classmethod
+    def fingerprint_inputs(cls, load: Any = None, **_: Any) -> float:
+        """When the file was last changed, so that it is read again then."""
+        name = load[0] if isinstance(load, list) else load
+        path = None if name in (None, _NO_FILE) else folder_paths.get_full_path(_FOLDER, name)
+        return 0.0 if path is None else os.path.getmtime(path)
+
+    @classmethod
+    def execute(
+        cls,
+        images: list[Tensor] | None = None,
+        mask: list[Tensor] | None = None,
+        reference: list[ReferenceHistogram] | None = None,
+        load: list[str] | None = None,
+        save_as: list[str] | None = None,
+    ) -> io.NodeOutput:
+        """Pool what is given, and keep it if a name is.
+
+        Raises:
+            ValueError: nothing is given, or ``save_as`` is not the name of a file.
+        """
+        name = (save_as or [""])[0].strip().removesuffix(SUFFIX)
+        # Either kind of separator, whatever the system: a workflow may come from elsewhere.
+        if name and (name != Path(name).name or "\\" in name or ":" in name or name.startswith(".")):
+            raise ValueError(f"save_as: expected the name of a file, without folders, got {name!r}")
+        parts = list(reference or [])
+        if load and load[0] != _NO_FILE:
+            parts.append(ReferenceHistogram.load(folder_paths.get_full_path_or_raise(_FOLDER, load[0])))
+        bar = comfy.utils.ProgressBar(len(images or []) or 1)
+        for index, batch in enumerate(images or []):
+            parts.append(ReferenceHistogram.of(batch, mask[min(index, len(mask) - 1)] if mask else None))
+            bar.update(1)
+            comfy.model_management.throw_exception_if_processing_interrupted()
+        if not parts:
+            raise ValueError("images: expected images, a reference or a file to load, got none of them")
+        pooled = sum(parts[1:], parts[0])
+        if name:
+            folder = Path(folder_paths.get_output_directory(), _FOLDER)
+            folder.mkdir(parents=True, exist_ok=True)
+            pooled.save(folder / (name + SUFFIX))
+        return io.NodeOutput(pooled)

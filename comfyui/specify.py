@@ -1,0 +1,131 @@
+"""The node Image Histogram Specify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..clip.settings import MatchSettings
+from ..methods.color_space import COLOR_SPACES
+from ..methods.targets import LinearStretch, Normal, Specified, Uniform
+from .inputs import HISTOGRAM, blend_inputs, choice, clip_inputs, image_mask_input, match_with_progress
+
+_CHANNELS = ("histogram_red", "histogram_green", "histogram_blue")
+
+
+class ImageHistogramSpecify(io.ComfyNode):
+    """Give each image of a batch a histogram that is specified without a picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the sockets and widgets."""
+        schema = io.Schema(
+            node_id="ImageHistogramSpecify",
+            display_name="Image Histogram Specify",
+            category="image/filters",
+            description=(
+                "Gives images a histogram without a reference picture: equalized, normal, stretched to the full range, "
+                "or one from Image Histogram."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The images to change. Every frame of a batch is changed; alpha stays."),
+                choice(
+                    "target",
+                    ("uniform", "normal", "linear stretch", "histogram"),
+                    "uniform: all levels equally often, known as equalization. normal: around a mean, as many darker as "
+                    "brighter. linear stretch: the darkest pixels become black, the brightest white, as auto levels does. "
+                    "histogram: those connected below.",
+                ),
+                *blend_inputs(),
+                HISTOGRAM.Input(
+                    "histogram", optional=True, tooltip="For histogram: the one for all channels, as Image Histogram gives it."
+                ),
+                *(
+                    HISTOGRAM.Input(name, optional=True, tooltip=f"For histogram: in place of that, for {name.split('_')[1]}.")
+                    for name in _CHANNELS
+                ),
+                image_mask_input(),
+                choice(
+                    "color_space",
+                    COLOR_SPACES,
+                    "rgb: each channel gets the histogram. Others: their lightness alone does, and colors stay.",
+                    optional=True,
+                ),
+                _number(
+                    "mean", Normal.mean, (0.0, 1.0), 0.01, "normal: the level around which levels lie, 0 black to 1 white."
+                ),
+                _number(
+                    "deviation",
+                    Normal.deviation,
+                    (0.001, 10.0),
+                    0.01,
+                    "normal: the standard deviation, before what lies beyond black and white is cut off.",
+                ),
+                _percent("clip_low", LinearStretch.low, "black"),
+                _percent("clip_high", LinearStretch.high, "white"),
+                *clip_inputs(),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The changed images, same size and number.")],
+        )
+        schema.search_aliases = [
+            "histogram equalization",
+            "equalize",
+            "auto levels",
+            "auto contrast",
+            "normalize",
+            "histogram specification",
+        ]
+        return schema
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        target: str,
+        device: str,
+        image_mask: Tensor | None = None,
+        mean: float = Normal.mean,
+        deviation: float = Normal.deviation,
+        clip_low: float = LinearStretch.low,
+        clip_high: float = LinearStretch.high,
+        **others: Any,
+    ) -> io.NodeOutput:
+        """Change the images on the chosen device.
+
+        Raises:
+            ValueError: the histograms that are connected do not go with the target.
+        """
+        connected = {name: others.pop(name, None) for name in ("histogram", *_CHANNELS)}
+        histograms = {name: counts for name, counts in connected.items() if counts is not None}
+        chosen: Callable[[Tensor], Tensor]
+        if target == "histogram":
+            chosen = _specified(**histograms)
+        elif histograms:
+            raise ValueError(f"target: expected histogram, since one is connected, got {target}")
+        elif target == "normal":
+            chosen = Normal(mean, deviation)
+        else:
+            chosen = Uniform() if target == "uniform" else LinearStretch(clip_low, clip_high)
+        settings = MatchSettings(target=chosen, **others)
+        return match_with_progress("Image Histogram Specify", image, None, settings, device, image_mask=image_mask)
+
+
+def _specified(histogram: list[int] | None = None, **channels: list[int]) -> Specified:
+    if (histogram is None) == (len(channels) == 0) or len(channels) not in (0, 3):
+        raise ValueError(
+            "histogram: expected one for all channels, or histogram_red, histogram_green and histogram_blue, "
+            f"got {len(channels)} of these and {'none' if histogram is None else 'one'} for all"
+        )
+    return Specified([channels[name] for name in _CHANNELS] if histogram is None else histogram)
+
+
+def _number(name: str, default: float, limits: tuple[float, float], step: float, use: str) -> io.Float.Input:
+    low, high = limits
+    return io.Float.Input(name, default=default, min=low, max=high, step=step, optional=True, tooltip=f"For {use}")
+
+
+def _percent(name: str, default: float, color: str) -> io.Float.Input:
+    return _number(name, default, (0.0, 99.0), 0.1, f"linear stretch: how many percent of the pixels may become {color}.")

@@ -1,0 +1,1 @@
+"""The command ``histogram-match``: image and video files, without ComfyUI."""

@@ -1,0 +1,47 @@
+"""Match video files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ..clip.frames import Clip, Frame, Report
+from ..clip.run import match_clip
+from .job import Job
+from .paths import Pair
+from .video_files import VideoRewriter, count_frames, read_frames
+
+
+def match_video_file(job: Job, pair: Pair) -> int:
+    """Match a video file and say how many failed."""
+    source, target = pair
+
+    def frames(decoded: Iterable[Tensor]) -> Iterator[Frame]:
+        references = job.read_references()
+        return (job.frame(pixels, next(references, None)) for pixels in decoded)
+
+    with tqdm(desc=source.name, unit="frame", disable=job.quiet) as bar:
+        try:
+            job.check_target(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            length = count_frames(source)
+            with VideoRewriter(source, target) as video:
+                clip = Clip(
+                    lambda: frames(video.frames()),
+                    job.read_references,
+                    None if length is None else job.lengths(length),
+                    lambda: frames(read_frames(source)),
+                )
+                report = Report()
+                for matched in match_clip(clip, job.settings, job.device, job.progress(bar)):
+                    report += matched.report
+                    video.write(matched.frame.out.movedim(0, -1))
+            for note in report.notes():
+                bar.write(note, file=sys.stderr)
+        except (OSError, ValueError) as error:
+            bar.write(f"{source}: {error}", file=sys.stderr)
+            return 1
+    return 0

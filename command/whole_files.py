@@ -1,0 +1,46 @@
+"""Write files that are there as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+
+def write_whole_file(path: Path, content: bytes) -> None:
+    """Write a file, and replace the one there is, if any, only once all of it is written; an OSError if it cannot be.
+
+    On Linux not even a process that is killed leaves a part behind, since what is written has no name until it is complete.
+    Where a file system has no files without a name, a hidden one in the same folder is renamed at the end.
+    """
+    # Not by the module tempfile, whose files nobody else may read.
+    hidden = path.with_name(f".{uuid4()}")
+    try:
+        try:
+            linked = _write_nameless(path, hidden, content)
+        except OSError:
+            linked = hidden
+            with open(hidden, "xb") as file:
+                file.write(content)
+        if linked != path:
+            os.replace(linked, path)
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
+
+
+def _write_nameless(path: Path, hidden: Path, content: bytes) -> Path:
+    """Write without a name, then give it the name ``path`` or, where there is such a file, ``hidden``; and say which."""
+    if not hasattr(os, "O_TMPFILE"):
+        raise OSError("no files without a name on this system")
+    with open(os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb") as file:
+        file.write(content)
+        file.flush()
+        name = hidden if path.exists() else path
+        # Without src_dir_fd, Python would link to what is in /proc and not to the file.
+        folder = os.open("/proc/self/fd", os.O_RDONLY)
+        try:
+            os.link(f"/proc/self/fd/{file.fileno()}", name, src_dir_fd=folder, follow_symlinks=True)
+        finally:
+            os.close(folder)
+    return name

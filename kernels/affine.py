@@ -1,0 +1,66 @@
+"""Affine maps of colors."""
+
+import torch
+from torch import Tensor
+
+from .dtypes import cast, wants_gradient
+from .workers import by_stripes
+
+# Pixels that are multiplied as one row. A matrix of 48 columns keeps the vector units of a processor busy, one of 3 does not.
+_ROW = 16
+# Where memory begins decides how a processor cuts it into vectors, and with that what is rounded.
+_ALIGNMENT = 64
+
+
+def apply_affine(pixels: Tensor, affine: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """Send each color through an affine map.
+
+    Args:
+        pixels: floating point, shape ``[C, H, W]``, any strides.
+        affine: shape ``[C, C + 1]``, a matrix with the offset as its last column.
+        out: where to write the result, of the shape, dtype and device of ``pixels``, which it may be itself; only where no
+            gradient is wanted. New memory by default.
+
+    Returns:
+        Shape and dtype of ``pixels``, differentiable in both.
+    """
+    if wants_gradient(pixels, affine):
+        affine = cast(affine, pixels)
+        rows = pixels.flatten(1).t()
+        return torch.addmm(affine[:, -1], rows, affine[:, :-1].t()).t().reshape(pixels.shape)
+    matched = torch.empty_like(pixels) if out is None else out
+    ready = Affine(affine, pixels)
+
+    def write(stripe: Tensor, target: Tensor) -> None:
+        rows = color_rows(stripe)
+        target.copy_(ready.map_rows(rows).view(*stripe.shape[1:], -1).movedim(-1, 0))
+
+    with torch.no_grad():
+        by_stripes(write, pixels, matched)
+    return matched
+
+
+def color_rows(pixels: Tensor) -> Tensor:
+    """``[C, H, W]`` as colors ``[H * W, C]``, contiguous and aligned, so that equal colors are equal to the last bit."""
+    rows = pixels.movedim(0, -1).reshape(-1, len(pixels))
+    rows = rows.contiguous()
+    return rows if rows.data_ptr() % _ALIGNMENT == 0 else rows.clone()
+
+
+class Affine:
+    """An affine map ``[C, C + 1]`` made ready for many colors of the dtype and device of ``pixels``."""
+
+    def __init__(self, affine: Tensor, pixels: Tensor) -> None:
+        affine = cast(affine, pixels)
+        self._matrix, self._offset = affine[:, :-1].t(), affine[:, -1]
+        self._wide_matrix, self._wide_offset = torch.block_diag(*[self._matrix] * _ROW), self._offset.repeat(_ROW)
+
+    def map_rows(self, rows: Tensor) -> Tensor:
+        """The map of ``rows`` ``[N, C]``, contiguous."""
+        mapped = torch.empty_like(rows)
+        many = rows.shape[0] // _ROW * _ROW
+        wide = self._wide_offset.numel()
+        torch.addmm(self._wide_offset, rows[:many].view(-1, wide), self._wide_matrix, out=mapped[:many].view(-1, wide))
+        if many < rows.shape[0]:
+            torch.addmm(self._offset, rows[many:], self._matrix, out=mapped[many:])
+        return mapped

@@ -1,0 +1,49 @@
+"""The inverse of a cumulative distribution."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .dtypes import wants_gradient
+from .workers import spread
+
+
+def quantile_function(cdf: Tensor, probability: Tensor) -> Tensor:
+    """Invert a cumulative distribution by linear interpolation between the levels that occur in it.
+
+    Args:
+        cdf: floating point, shape ``[..., bins]``, rising to 1, with at least one counted pixel in each row.
+        probability: same dtype and device, shape ``[..., n]``, in [0, 1] and never falling from left to right. The other
+            dimensions of ``cdf`` broadcast to its own.
+
+    Returns:
+        Levels in [0, 1] of the shape of ``probability``, differentiable in both. What is below the first level that occurs
+        goes there.
+    """
+    cdf = cdf.expand(*probability.shape[:-1], cdf.shape[-1])
+    if cdf.device.type != "cpu" or (torch.is_grad_enabled() and wants_gradient(cdf, probability)):
+        return _search(cdf, probability)
+    wanted, known = (rows.detach().reshape(-1, rows.shape[-1]).numpy() for rows in (probability, cdf))
+    occurring = [np.flatnonzero(np.diff(row, prepend=0) > 0) for row in known]
+    reached = [row[levels] for row, levels in zip(known, occurring, strict=True)]
+    found = np.stack(spread(np.interp, wanted, reached, occurring)) / (cdf.shape[-1] - 1)
+    return torch.from_numpy(found).to(probability.dtype).view(probability.shape)
+
+
+def _search(cdf: Tensor, probability: Tensor) -> Tensor:
+    """The same by a search for the bin at which each probability is met, with gradients."""
+    bins = cdf.shape[-1]
+    below = torch.nn.functional.pad(cdf, (1, -1))
+    fixed = cdf.detach().contiguous()
+    level = torch.arange(bins, dtype=cdf.dtype, device=cdf.device).expand_as(cdf)
+    occurring = torch.where(fixed > below.detach(), level, -1).cummax(-1).values
+    before = torch.nn.functional.pad(occurring, (1, -1), value=-1)
+    # The level from which a probability that is met at this bin is interpolated: the occurring one before, if any.
+    lower = torch.where(before < 0, level, before)
+    # The smallest positive probability instead of 0, so that what lies below the source goes to the first level that occurs.
+    wanted = probability.detach().clamp(min=torch.finfo(probability.dtype).tiny).contiguous()
+    upper = torch.searchsorted(fixed, wanted).clamp_(max=bins - 1)
+    below, reached, lower = (table.gather(-1, upper) for table in (below, cdf, lower))
+    # A probability inside a jump of the distribution is met part of the way from the occurring level before.
+    part = ((probability - below) / (reached - below)).clamp(0, 1)
+    return torch.lerp(lower, upper.to(part.dtype), part) / (bins - 1)

@@ -1,0 +1,1 @@
+"""Each way to match: its maths, what it solves for, and its place in the table."""

@@ -1,0 +1,164 @@
+"""What a match finds, as a value: the parts of a transform, the steps that solve for them, and how both meet a picture.
+
+    measure(picture) ; measure(reference)  ->  solve  ->  ColorTransform  ->  apply(picture)
+
+A step measures pictures and solves for a part of a transform. What is measured adds, so that pictures can be pooled. A method
+is a chain of steps, and of parts that there is nothing to solve for; each acts on what those before it have made of a picture.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from .color_space import ColorSpace
+
+_Part = TypeVar("_Part", bound="Part")
+_TensorPart = TypeVar("_TensorPart", bound="TensorPart")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the color space in which it is matched.
+
+    Attributes:
+        pixels: floating point, shape ``[C, H, W]``.
+        weights: how much each pixel counts, shape ``[H, W]``; None if all count as 1.
+        kept: what the color space needs besides to put the picture together again.
+        counts: the picture's histogram ``[C, LEVELS]``, where more is known of it than the pixels tell.
+        rounding: how far apart values of equal colors can be.
+        missing: how many values were NaN or infinite.
+    """
+
+    pixels: Tensor
+    weights: Tensor | None = None
+    kept: Tensor | None = None
+    counts: Tensor | None = None
+    rounding: float = 0.0
+    missing: int = 0
+
+
+class Part(ABC):
+    """A part of a transform; ``pointwise`` says whether the same color always goes to the same color."""
+
+    pointwise: ClassVar[bool] = True
+
+    @abstractmethod
+    def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
+        """Send ``pixels`` ``[C, H, W]``, which the parts before have made of ``picture``, through this part.
+
+        The result may take the memory ``out``, which may be that of ``pixels``; that is None where a gradient is wanted.
+        """
+
+    def mixed(self: _Part, other: _Part, weight: float) -> _Part:
+        """The way from this part, at weight 0, to another of the same step, at weight 1."""
+        return self
+
+
+@dataclass(frozen=True)
+class TensorPart(Part):
+    """A part that is told by a tensor ``values``."""
+
+    values: Tensor
+
+    def mixed(self: _TensorPart, other: _TensorPart, weight: float) -> _TensorPart:
+        """The linear way between the tensors."""
+        return replace(self, values=torch.lerp(self.values, other.values.to(self.values.device), weight))
+
+
+class Step(ABC):
+    """A step of a method.
+
+    ``channelwise``: it treats each channel for itself, leaving out values that are not finite. ``adds_in_any_order``: sums of
+    what it measures do not depend on what was added first.
+    """
+
+    channelwise: ClassVar[bool] = False
+    measures_source: ClassVar[bool] = True
+    measures_reference: ClassVar[bool] = True
+    adds_in_any_order: ClassVar[bool] = True
+
+    @abstractmethod
+    def measure(self, picture: Picture) -> Any:
+        """Measure a picture; sums of such measurements are measurements."""
+
+    def prepare(self, measured: Any) -> Any:
+        """Make ready what was measured of a reference, for many sources."""
+        return measured
+
+    @abstractmethod
+    def solve(self, source: Any, prepared: Any) -> Part:
+        """Find the part that leads from what was measured of the source to what was prepared of the reference."""
+
+
+@dataclass(frozen=True)
+class ColorTransform:
+    """A change of colors, as a match has found it.
+
+    Attributes:
+        space: the color space in which it works.
+        parts: what is done there, one after the other.
+    """
+
+    space: ColorSpace
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the same color always goes to the same color, whatever picture it is in."""
+        return all(part.pointwise for part in self.parts)
+
+    def apply(self, pixels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Send RGB pixels ``[3, H, W]``, finite and in [0, 1], through the transform; values can leave [0, 1].
+
+        ``weights`` ``[H, W]`` say how much each pixel counts, where parts are not pointwise.
+        """
+        channels, kept = self.space.split(pixels)
+        _, matched = complete(self, (), Picture(channels, weights), ())
+        return self.space.join(matched, kept)
+
+    def averaged(self, other: "ColorTransform", weight: float) -> "ColorTransform":
+        """The way from this transform, at weight 0, to another that was found by the same method, at weight 1."""
+        return replace(
+            self, parts=tuple(own.mixed(others, weight) for own, others in zip(self.parts, other.parts, strict=True))
+        )
+
+
+def complete(
+    transform: ColorTransform,
+    steps: Sequence[Step | Part],
+    picture: Picture,
+    prepared: Sequence[Any],
+    out: Tensor | None = None,
+    *,
+    to_the_end: bool = True,
+) -> tuple[ColorTransform, Tensor]:
+    """Send a picture through what is known of a transform, and through what is solved for the picture itself after that.
+
+    Args:
+        transform: its parts are those of the first steps.
+        steps: of the method; none to apply what is known.
+        picture: the picture to match.
+        prepared: what each step has prepared of the reference.
+        out: memory that may be used for the result; None where a gradient is wanted.
+        to_the_end: False to stop when all is solved.
+
+    Returns:
+        The transform with a part for each step, and what has become of the pixels, in ``out`` or in memory of its own.
+    """
+    pixels, parts, applied = picture.pixels, list(transform.parts), 0
+    for index in range(len(parts), max(len(parts), len(steps)) + to_the_end):
+        step = steps[index] if index < len(steps) else None
+        if step is None or (isinstance(step, Step) and step.measures_source):
+            for part in parts[applied:]:
+                pixels = part.apply(pixels, picture, out)
+            applied = len(parts)
+        if isinstance(step, Part):
+            parts.append(step)
+        elif step is not None:
+            now = picture if pixels is picture.pixels else Picture(pixels, picture.weights)
+            parts.append(step.solve(step.measure(now) if step.measures_source else None, prepared[index]))
+    return replace(transform, parts=tuple(parts)), pixels

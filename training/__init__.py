@@ -1,0 +1,1 @@
+"""Matching within networks: modules, losses, a learned target, data pipelines, several processes."""
