@@ -8,7 +8,7 @@ from comfy_api.latest import ComfyAPI, ComfyExtension, io
 from torch import Tensor
 
 from .clip.settings import REFERENCE_STATS, MatchSettings
-from .comfyui.inputs import ADVANCED, REFERENCE, blend_inputs, choice, clip_inputs, image_mask_input, match_with_progress
+from .comfyui.inputs import REFERENCE, advanced, blend_inputs, choice, clip_inputs, image_mask_input, match_with_progress
 from .comfyui.reference import ReferenceHistogramNode
 from .comfyui.specify import ImageHistogramSpecify
 from .methods.color_space import COLOR_SPACES
@@ -22,6 +22,8 @@ class ImageHistogramMatch(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the sockets and widgets."""
+        pooling = "Of a batch of references. paired: one to a frame. pooled: all are one, for all frames."
+        rotations = "For sliced: along how many rotated axes colors are matched. More are slower and nearer."
         schema = io.Schema(
             node_id="ImageHistogramMatch",
             display_name="Image Histogram Match",
@@ -51,12 +53,7 @@ class ImageHistogramMatch(io.ComfyNode):
                     tooltip="Where the reference is measured: a face, the sky. One mask for all references or one for each.",
                 ),
                 *clip_inputs(),
-                choice(
-                    "reference_stats",
-                    REFERENCE_STATS,
-                    "Of a batch of references. paired: one to a frame. pooled: all are one, for all frames.",
-                    **ADVANCED,
-                ),
+                advanced(choice("reference_stats", REFERENCE_STATS, pooling)),
                 # Saved workflows hold the values of widgets by their position, so that new ones come last.
                 choice(
                     "color_space",
@@ -66,14 +63,7 @@ class ImageHistogramMatch(io.ComfyNode):
                     "lab, oklab: lightness and two color axes as the eye sees them. ycbcr: as in video.",
                     optional=True,
                 ),
-                io.Int.Input(
-                    "rotations",
-                    default=ROTATIONS,
-                    min=2,
-                    max=1000,
-                    tooltip="For sliced: along how many rotated axes colors are matched. More are slower and nearer.",
-                    **ADVANCED,
-                ),
+                advanced(io.Int.Input("rotations", default=ROTATIONS, min=2, max=1000, tooltip=rotations)),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The matched images, same size and number.")],
         )

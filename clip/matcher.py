@@ -102,10 +102,10 @@ class Matcher:
         return Prepared([prepared.get(step) for step in self.steps], measured.report, channels)  # type: ignore[arg-type]
 
     def measure(self, plan: Plan) -> Any:
-        """Measure a frame for the first step of which its transform has no part; None where there is no way to that step."""
-        frame, reference, transform = plan
+        """Measure a frame for the first step of which its transform has no part."""
+        frame, _, transform = plan
         step = self.steps[len(transform.parts)]
-        if not isinstance(step, Step) or (transform.parts and reference.parts is None):
+        if not isinstance(step, Step):
             return None
         picture = self._picture(frame.pixels[:3], _mask(frame))
         _, pixels = complete(transform, (), picture, (), self._memory(picture))

@@ -109,7 +109,7 @@ def uniform(run: Run) -> Iterator[Plan]:
         total: Any = None
         if isinstance(step, Step) and step.measures_source:
             plans = _from_sources(run, sources, run.clip.first_pass or run.clip.frames)
-            for measured in run.map(_measure_for_sum, plans, together=run.clip.together):
+            for measured in run.map(partial(_measure_for_sum, len(sources)), plans, together=run.clip.together):
                 total = total if measured is None else run.call(add, "image", total, measured)
                 run.step()
             total = total if run.clip.combine is None else run.clip.combine(total)
@@ -137,7 +137,7 @@ def target_frame(run: Run) -> Iterator[Plan]:
         source: Any = None
         if isinstance(step, Step) and step.measures_source:
             transform = run.call(run.solve, sources, reference)
-            (source,) = run.map(Matcher.measure, [(frame, reference, transform)], together=False)
+            (source,) = run.map(partial(_measure, len(sources)), [(frame, reference, transform)], together=False)
             if source is None or not (source.weights if isinstance(source, ColorSample) else source).any():
                 missing = "a reference to go to" if source is None else "pixels to measure"
                 raise ValueError(f"target_index: expected a frame with {missing}, got {index} with none")
@@ -213,15 +213,18 @@ def _from_sources(run: Run, sources: Sequence[Any], frames: Callable[[], Iterabl
         yield frame, reference, solved[1]
 
 
-def _measure_for_sum(matcher: Matcher, plan: Plan) -> Any:
+def _measure(index: int, matcher: Matcher, plan: Plan) -> Any:
+    """Measure a frame for a step; None where there is no way to that step, since nothing of the reference counts."""
+    return matcher.measure(plan) if len(plan[2].parts) == index else None
+
+
+def _measure_for_sum(index: int, matcher: Matcher, plan: Plan) -> Any:
     """Measure a frame, in whole numbers, so that sums over frames are exact, and the same in whatever order they are added.
 
     Sums of weights and of colors are fractions, unlike counts. A pixel that is not finite counts 0.
     """
-    measured = matcher.measure(plan)
-    frame, _, transform = plan
-    step = matcher.steps[len(transform.parts)]
-    whole = frame.mask is None and isinstance(step, Step) and step.channelwise
+    measured, step = _measure(index, matcher, plan), matcher.steps[index]
+    whole = plan[0].mask is None and isinstance(step, Step) and step.channelwise
     if whole or not isinstance(measured, Tensor) or measured.requires_grad:
         return measured
     return (measured * _GRID).round_().long()

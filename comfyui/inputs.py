@@ -22,9 +22,12 @@ REFERENCE = io.Custom("REFERENCE_HISTOGRAM")
 # ComfyUI before 2026 has no name for it.
 HISTOGRAM = io.Custom("HISTOGRAM")
 """What ComfyUI's Image Histogram puts out."""
-# Not an argument of the inputs, since ComfyUI before 2026 does not know it.
-ADVANCED = {"optional": True, "extra_dict": {"advanced": True}}
-"""Marks inputs that may be folded away."""
+
+
+def advanced(made: Any) -> Any:
+    """An optional input that may be folded away. ComfyUI before 2026 takes no such argument for all kinds of inputs."""
+    made.optional, made.extra_dict = True, {**(made.extra_dict or {}), "advanced": True}
+    return made
 
 
 def choice(name: str, options: Sequence[str], tooltip: str, **more: Any) -> io.Combo.Input:
@@ -67,9 +70,9 @@ def clip_inputs() -> list[io.Input]:
     index = "For target_frame: the frame that decides, counted from 0."
     window = "For smoothed: how slowly the change follows the clip, in frames. 72 is three seconds of film."
     return [
-        choice("source_stats", SOURCE_STATS, stats, **ADVANCED),
-        io.Int.Input("target_index", default=0, min=0, max=1_000_000, tooltip=index, **ADVANCED),
-        io.Int.Input("window", default=WINDOW, min=1, max=100_000, tooltip=window, **ADVANCED),
+        advanced(choice("source_stats", SOURCE_STATS, stats)),
+        advanced(io.Int.Input("target_index", default=0, min=0, max=1_000_000, tooltip=index)),
+        advanced(io.Int.Input("window", default=WINDOW, min=1, max=100_000, tooltip=window)),
     ]
 
 

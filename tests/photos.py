@@ -10,7 +10,7 @@ import torch
 from skimage import data
 from torch import Tensor
 
-_COLOUR = {
+_COLOR = {
     "astronaut": data.astronaut,
     "chelsea": data.chelsea,
     "coffee": data.coffee,
@@ -30,14 +30,14 @@ _GRAY = {
     "page": data.page,
     "text": data.text,
 }
-COLOUR_PHOTOS, GRAY_PHOTOS = tuple(_COLOUR), tuple(_GRAY)
-COLOUR_PAIRS = tuple(itertools.permutations(COLOUR_PHOTOS, 2))
+COLOR_PHOTOS, GRAY_PHOTOS = tuple(_COLOR), tuple(_GRAY)
+COLOR_PAIRS = tuple(itertools.permutations(COLOR_PHOTOS, 2))
 
 
 @cache
 def photo_8bit(name: str) -> np.ndarray:
     """A photo that scikit-image ships, uint8 [H, W, C]."""
-    values = (_COLOUR | _GRAY)[name]()
+    values = (_COLOR | _GRAY)[name]()
     return values.reshape(*values.shape[:2], -1)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from comfyui_histogram_match import match_images
 from comfyui_histogram_match.methods.color_space import COLOR_SPACES, ColorSpace
-from photos import COLOUR_PHOTOS, photo
+from photos import COLOR_PHOTOS, photo
 from skimage.color import rgb2lab
 from torch import Tensor
 
@@ -33,7 +33,7 @@ def test_there_and_back(name: str, lightness_only: bool, dtype: torch.dtype) -> 
         torch.testing.assert_close(space.join(channels, kept), rgb, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", COLOUR_PHOTOS)
+@pytest.mark.parametrize("name", COLOR_PHOTOS)
 @pytest.mark.parametrize("space", ALL)
 def test_there_and_back_on_photos(name: str, space: str) -> None:
     rgb = photo(name)[0].movedim(-1, 0)

@@ -15,7 +15,7 @@ from comfyui_histogram_match.methods.samples import ColorSample
 from comfyui_histogram_match.methods.sliced import RotatedStep, Rotations, spread_rotations
 from comfyui_histogram_match.methods.transform import Picture
 from measures import gradient_correlation, joint_distance
-from photos import COLOUR_PAIRS, continuous_photo
+from photos import COLOR_PAIRS, continuous_photo
 from photos import photo as whole_photo
 from quality import PAIRS, photo
 from scipy.linalg import sqrtm
@@ -57,13 +57,13 @@ class TestMoments:
 
 class TestLinearMaps:
     @pytest.mark.parametrize("method", ["mkl", "mvgd"])
-    @pytest.mark.parametrize(("source", "target"), COLOUR_PAIRS[::4])
+    @pytest.mark.parametrize(("source", "target"), COLOR_PAIRS[::4])
     def test_the_result_has_the_reference_s_mean_and_covariance(self, method: str, source: str, target: str) -> None:
         matched = ColorMatching(method)(planes(source)[None], planes(target)[None])[0]
         for found, expected in zip(figures(matched), figures(planes(target)), strict=True):
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
-    @pytest.mark.parametrize(("source", "target"), COLOUR_PAIRS[::9])
+    @pytest.mark.parametrize(("source", "target"), COLOR_PAIRS[::9])
     def test_mkl_is_the_formula_of_the_paper(self, source: str, target: str) -> None:
         (source_mean, a), (target_mean, b) = figures(planes(source)), figures(planes(target))
         root = sqrtm(a.numpy())

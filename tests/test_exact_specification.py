@@ -8,7 +8,7 @@ import torch
 from comfyui_histogram_match import histogram, match_images
 from comfyui_histogram_match.methods.exact import exact_specification
 from measures import wasserstein_1
-from photos import COLOUR_PAIRS, GRAY_PHOTOS, continuous_photo, photo
+from photos import COLOR_PAIRS, GRAY_PHOTOS, continuous_photo, photo
 from torch import Tensor
 
 LEVELS = 65536
@@ -37,7 +37,7 @@ def counts_of(channel: Tensor) -> Tensor:
     return histogram(channel[None], LEVELS)[0]
 
 
-@pytest.mark.parametrize(("source", "target"), COLOUR_PAIRS[::5])
+@pytest.mark.parametrize(("source", "target"), COLOR_PAIRS[::5])
 def test_a_reference_of_the_same_size_comes_out_level_by_level(source: str, target: str) -> None:
     image, reference = photo(source), photo(target)
     height, width = (min(a, b) for a, b in zip(image.shape[1:3], reference.shape[1:3], strict=True))

@@ -10,7 +10,7 @@ import torch
 from comfyui_histogram_match import HistogramMatching, apply_transfer, cumulative_distribution, histogram, transfer_function
 from comfyui_histogram_match.kernels.levels import LEVELS, value_range
 from comfyui_histogram_match.kernels.quantiles import quantile_function
-from photos import COLOUR_PAIRS, continuous_photo, photo
+from photos import COLOR_PAIRS, continuous_photo, photo
 from skimage.exposure import match_histograms
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
@@ -466,7 +466,7 @@ class TestHistogramMatching:
         assert difference.max() <= 1e-6
 
     @pytest.mark.parametrize("bins", [256, LEVELS])
-    @pytest.mark.parametrize(("source", "target"), COLOUR_PAIRS[::5])
+    @pytest.mark.parametrize(("source", "target"), COLOR_PAIRS[::5])
     def test_gradients_do_not_change_the_result_on_photos(self, bins: int, source: str, target: str) -> None:
         image, reference = (photo(name).movedim(-1, 1) for name in (source, target))
         fast = HistogramMatching(bins)(image, reference)

@@ -17,7 +17,7 @@ from comfyui_histogram_match.kernels.levels import look_up
 from comfyui_histogram_match.methods import channels
 from comfyui_histogram_match.methods.table import METHODS as ALL_METHODS
 from measures import RETURN_FREED_MEMORY, peak_frames, wasserstein_1
-from photos import COLOUR_PAIRS, GRAY_PHOTOS, continuous_photo, photo
+from photos import COLOR_PAIRS, GRAY_PHOTOS, continuous_photo, photo
 from skimage.exposure import match_histograms
 from torch import Tensor
 
@@ -30,7 +30,7 @@ def oracle(image: Tensor, reference: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("source", "target"), COLOUR_PAIRS)
+@pytest.mark.parametrize(("source", "target"), COLOR_PAIRS)
 def test_8bit_colour_photos_equal_scikit_image(method: str, source: str, target: str) -> None:
     image, reference = photo(source), photo(target)
     assert np.abs(match_images(image, reference, method)[0].numpy() - oracle(image, reference)).max() <= 1e-6
@@ -43,7 +43,7 @@ def test_8bit_gray_photos_equal_scikit_image(method: str, source: str, target: s
     assert np.abs(match_images(image, reference, method)[0].numpy() - oracle(image, reference)).max() <= 1e-6
 
 
-@pytest.mark.parametrize(("source", "target"), COLOUR_PAIRS)
+@pytest.mark.parametrize(("source", "target"), COLOR_PAIRS)
 def test_continuous_photos_come_close_to_scikit_image(source: str, target: str) -> None:
     image, reference = continuous_photo(source), continuous_photo(target)
     matched = match_images(image, reference)

@@ -16,7 +16,7 @@ from comfyui_histogram_match.methods.channels import nearest_transfer_function
 from comfyui_location import ROOT
 from flicker import flicker
 from measures import wasserstein_1
-from photos import COLOUR_PAIRS, continuous_photo, photo, photo_8bit
+from photos import COLOR_PAIRS, continuous_photo, photo, photo_8bit
 from torch import Tensor
 
 CLIP = crossing(6, 40, 60).frames
@@ -262,7 +262,7 @@ class TestNearest:
             table[p] = q_star
         return table
 
-    @pytest.mark.parametrize(("source", "target"), COLOUR_PAIRS[::4])
+    @pytest.mark.parametrize(("source", "target"), COLOR_PAIRS[::4])
     def test_it_is_algorithm_1(self, source: str, target: str) -> None:
         matched = match_images(photo(source), photo(target), "nearest")[0]
         for channel in range(3):

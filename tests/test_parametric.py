@@ -18,7 +18,7 @@ from comfyui_histogram_match import (
     specify_images,
 )
 from compiling import BACKENDS, compiles, in_one_graph
-from photos import COLOUR_PHOTOS, GRAY_PHOTOS, continuous_photo, photo
+from photos import COLOR_PHOTOS, GRAY_PHOTOS, continuous_photo, photo
 from torch import Tensor
 from torch.autograd import gradcheck
 from torch.nn.functional import interpolate
@@ -52,7 +52,7 @@ class TestComputes:
         assert matched.min() >= 0
         assert matched.max() <= 1
 
-    @pytest.mark.parametrize("name", COLOUR_PHOTOS + GRAY_PHOTOS)
+    @pytest.mark.parametrize("name", COLOR_PHOTOS + GRAY_PHOTOS)
     def test_uniform_is_the_equalization_of_the_node(self, name: str) -> None:
         image = photo(name)
         module = ParametricHistogramMatching(image.shape[-1])

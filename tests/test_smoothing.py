@@ -25,7 +25,7 @@ def constant(table: float) -> ColorTransform:
     return ColorTransform(ColorSpace("rgb"), (ChannelTables(torch.full((3, BINS), table)),))
 
 
-def values(transform: ColorTransform) -> Tensor:
+def table_of(transform: ColorTransform) -> Tensor:
     (part,) = transform.parts
     assert isinstance(part, ChannelTables)
     return part.values
@@ -40,7 +40,7 @@ def statistics(frame: Tensor, table: float, mask: Tensor | None = None) -> Frame
 def test_a_window_of_one_follows_every_frame() -> None:
     smoothing = TransferSmoothing(1)
     for number, table in enumerate((0.1, 0.7, 0.3)):
-        assert torch.equal(values(smoothing.follow(statistics(picture(number), table))), torch.full((3, BINS), table))
+        assert torch.equal(table_of(smoothing.follow(statistics(picture(number), table))), torch.full((3, BINS), table))
 
 
 @pytest.mark.parametrize("window", [3, 24, 72])
@@ -50,21 +50,21 @@ def test_a_still_clip_is_averaged_with_the_weight_of_the_window(window: int) -> 
     smoothing.follow(statistics(frame, 0.2))
     for table in (0.8, 0.1, 0.9):
         expected += 2 / (window + 1) * (table - expected)
-        assert values(smoothing.follow(statistics(frame, table))).mean().item() == pytest.approx(expected, abs=1e-6)
+        assert table_of(smoothing.follow(statistics(frame, table))).mean().item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_cut_starts_anew() -> None:
     smoothing = TransferSmoothing(72)
     for _ in range(3):
         smoothing.follow(statistics(picture(0), 0.2))
-    assert torch.equal(values(smoothing.follow(statistics(picture(1) * 0.4, 0.8))), torch.full((3, BINS), 0.8))
-    assert values(smoothing.follow(statistics(picture(1) * 0.4, 0.2))).mean() > 0.7
+    assert torch.equal(table_of(smoothing.follow(statistics(picture(1) * 0.4, 0.8))), torch.full((3, BINS), 0.8))
+    assert table_of(smoothing.follow(statistics(picture(1) * 0.4, 0.2))).mean() > 0.7
 
 
 def test_a_picture_of_another_size_starts_anew() -> None:
     smoothing = TransferSmoothing(72)
     smoothing.follow(statistics(picture(0), 0.2))
-    assert torch.equal(values(smoothing.follow(statistics(picture(0)[:, :40], 0.8))), torch.full((3, BINS), 0.8))
+    assert torch.equal(table_of(smoothing.follow(statistics(picture(0)[:, :40], 0.8))), torch.full((3, BINS), 0.8))
 
 
 def test_a_shot_that_changes_all_the_time_has_no_cut_in_each_frame() -> None:
@@ -74,7 +74,7 @@ def test_a_shot_that_changes_all_the_time_has_no_cut_in_each_frame() -> None:
         # The brightest pixels jump to and fro by more than a cut needs; the median pixel stays.
         frame = picture(0)
         frame = torch.where(frame > frame.quantile(0.7), frame * (0.75 if number % 2 else 1.0), frame)
-        values.append(values(smoothing.follow(statistics(frame, float(number % 2)))).mean().item())
+        values.append(table_of(smoothing.follow(statistics(frame, float(number % 2)))).mean().item())
     assert max(values[4:]) < 1
     assert min(values[4:]) > 0
 
@@ -83,26 +83,26 @@ def test_a_fade_is_kept_up_with() -> None:
     smoothing = TransferSmoothing(72)
     for number in range(20):
         brightness = 1 - number / 25
-        table = values(smoothing.follow(statistics(picture(0, brightness), brightness))).mean().item()
+        table = table_of(smoothing.follow(statistics(picture(0, brightness), brightness))).mean().item()
     assert table == pytest.approx(brightness, abs=0.02)
 
 
 def test_a_frame_of_one_colour_changes_nothing() -> None:
     smoothing = TransferSmoothing(72)
-    before = values(smoothing.follow(statistics(picture(0), 0.3)))
+    before = table_of(smoothing.follow(statistics(picture(0), 0.3)))
     for level in (0.0, 0.6, 1.0):
         flat = torch.full((3, 60, 80), level)
-        assert torch.equal(values(smoothing.follow(statistics(flat, 0.9))), before)
-    assert torch.equal(values(smoothing.follow(statistics(picture(0), 0.3))), before)
+        assert torch.equal(table_of(smoothing.follow(statistics(flat, 0.9))), before)
+    assert torch.equal(table_of(smoothing.follow(statistics(picture(0), 0.3))), before)
 
 
 def test_frames_of_one_colour_at_the_beginning_get_the_opening() -> None:
     flat = statistics(torch.zeros(3, 60, 80), 0.9)
     smoothing = TransferSmoothing(72, constant(0.25))
-    assert torch.equal(values(smoothing.follow(flat)), values(constant(0.25)))
+    assert torch.equal(table_of(smoothing.follow(flat)), table_of(constant(0.25)))
     smoothing.follow(statistics(picture(0), 0.6))
-    assert values(smoothing.follow(flat)).mean().item() == pytest.approx(0.6)
-    assert torch.equal(values(TransferSmoothing(72).follow(flat)), values(flat.transform))
+    assert table_of(smoothing.follow(flat)).mean().item() == pytest.approx(0.6)
+    assert torch.equal(table_of(TransferSmoothing(72).follow(flat)), table_of(flat.transform))
 
 
 def test_pixels_outside_of_the_mask_are_not_watched() -> None:
@@ -113,7 +113,7 @@ def test_pixels_outside_of_the_mask_are_not_watched() -> None:
     for number in range(8):
         # What is outside of the mask fades, and the median of all pixels with it.
         frame[:, :, 30:] = picture(0, 1 - number / 20)[:, :, 30:]
-        table = values(smoothing.follow(statistics(frame, float(number), mask)))
+        table = table_of(smoothing.follow(statistics(frame, float(number), mask)))
     assert table.mean() < 1
 
 

@@ -11,7 +11,7 @@ from clips import crossing
 from comfyui_histogram_match import match_images, specify_images
 from comfyui_histogram_match.methods.color_space import COLOR_SPACES, ColorSpace
 from comfyui_histogram_match.methods.targets import LinearStretch, Normal, Specified, Uniform
-from photos import COLOUR_PHOTOS, GRAY_PHOTOS, continuous_photo, photo, photo_8bit
+from photos import COLOR_PHOTOS, GRAY_PHOTOS, continuous_photo, photo, photo_8bit
 from skimage.exposure import equalize_hist, rescale_intensity
 from torch import Tensor
 
@@ -23,7 +23,7 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("name", COLOUR_PHOTOS + GRAY_PHOTOS)
+@pytest.mark.parametrize("name", COLOR_PHOTOS + GRAY_PHOTOS)
 def test_uniform_is_scikit_image_s_equalization(name: str) -> None:
     matched = specify_images(photo(name), Uniform())[0].numpy()
     for channel in range(matched.shape[-1]):
@@ -55,7 +55,7 @@ def test_linear_stretch_is_that_of_scikit_image(low: float, high: float) -> None
         assert np.abs(matched[..., channel] - rescale_intensity(values, ends, (0, 1))).max() <= 2e-4
 
 
-@pytest.mark.parametrize("name", COLOUR_PHOTOS)
+@pytest.mark.parametrize("name", COLOR_PHOTOS)
 def test_a_histogram_does_what_the_picture_does_that_has_it(name: str) -> None:
     image = continuous_photo("chelsea")
     counts = [np.bincount(photo_8bit(name)[..., channel].ravel(), minlength=256).tolist() for channel in range(3)]
@@ -148,7 +148,7 @@ def test_gradcheck_of_the_transfer_function(target: str) -> None:
     ("make", "error", "message"),
     [
         (lambda: Normal(1.5), ValueError, "mean: expected a number from 0 to 1, got 1.5"),
-        (lambda: Normal(0.5, 0), ValueError, "deviation: expected 0.001 to inf, got 0"),
+        (lambda: Normal(0.5, 0), ValueError, "deviation: expected a number from 0.001 to inf, got 0"),
         (lambda: Normal("a"), TypeError, "mean: expected a number, got str"),
         (lambda: LinearStretch(-1), ValueError, "low: expected a number from 0 to 100, got -1"),
         (lambda: LinearStretch(50, 50), ValueError, "low and high: expected less than 100 percent together, got 100"),
