@@ -21,9 +21,9 @@ from .kernels.workers import in_thread
 def histogram(image: Tensor, bins: int = 256, weights: Tensor | None = None) -> Tensor:
     """Count the pixels of each channel in soft bins.
 
-    Bin ``k`` is centred at ``k / (bins - 1)``. A pixel between two centres is split between them in proportion to its
+    Bin ``k`` is centered at ``k / (bins - 1)``. A pixel between two centers is split between them in proportion to its
     nearness (the triangular kernel of Ustinova and Lempitsky 2016, "Learning deep embeddings with histogram loss"), so a
-    pixel on a centre counts there alone and the counts of 8-bit content in 256 bins are whole numbers. Values outside
+    pixel on a center counts there alone and the counts of 8-bit content in 256 bins are whole numbers. Values outside
     [0, 1] count at the nearest end; NaN and infinite values are left out.
 
     Args:
@@ -85,14 +85,14 @@ def transfer_function(source_cdf: Tensor, reference_cdf: Tensor) -> Tensor:
     The reference's distribution is inverted by linear interpolation between the levels that occur in it, as
     ``numpy.interp`` over its non-empty bins does. On 8-bit content in 256 bins the table therefore holds what
     ``skimage.exposure.match_histograms`` computes. This is histogram specification (Gonzalez and Woods, Digital Image
-    Processing, ch. 3) with the generalised inverse of the empirical distribution.
+    Processing, ch. 3) with the generalized inverse of the empirical distribution.
 
     Args:
         source_cdf: floating point, shape ``[..., bins]``, as :func:`cumulative_distribution` gives it.
         reference_cdf: same dtype and number of bins; its other dimensions broadcast to those of ``source_cdf``.
 
     Returns:
-        A table of the shape of ``source_cdf``: the value in [0, 1] that each bin centre goes to, never falling from left
+        A table of the shape of ``source_cdf``: the value in [0, 1] that each bin center goes to, never falling from left
         to right. Differentiable in both arguments.
 
     Raises:

@@ -61,7 +61,7 @@ def _plain(name: str, image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> tuple[Tensor, Tensor]:
-    """Colours ``[1, H, W, 1 or 3]`` and alpha ``[1, H, W, 0 or 1]``, float32 in [0, 1]."""
+    """Colors ``[1, H, W, 1 or 3]`` and alpha ``[1, H, W, 0 or 1]``, float32 in [0, 1]."""
     values = torch.from_numpy(np.array(image).astype(np.float32)) / (2 ** _DEPTHS[image.mode] - 1)
     values = values.reshape(1, image.height, image.width, -1)
     colors = 1 if values.shape[-1] < 3 else 3

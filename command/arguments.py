@@ -64,11 +64,8 @@ def make_parser() -> argparse.ArgumentParser:
     region = parser.add_argument_group("regions")
     for name, where in (("image", "files are measured and changed; gray blends"), ("reference", "references are measured")):
         region.add_argument(f"--{name}-mask", metavar="FILE", help=f"a picture, white where the {where}")
-    parser.add_argument(
-        "--save-reference",
-        metavar="FILE.npz",
-        help="pool all references, write them to this file, which serves as --reference later; SOURCE may be left out then",
-    )
+    save = "pool all references, write them to this file, which serves as --reference later; SOURCE may be left out then"
+    parser.add_argument("--save-reference", metavar="FILE.npz", help=save)
     flags = {
         "--overwrite": "replace files that exist",
         "--resume": "leave files that exist, and do the others as if all were done; under torchrun, this is so without asking",

@@ -9,8 +9,7 @@ from itertools import chain, islice
 
 from tqdm import tqdm
 
-from ..clip.frames import Clip, Frame, Report
-from ..clip.run import match_clip
+from ..clip.frames import Clip, Frame
 from ..kernels.workers import map_frames
 from .image_files import read_image, write_image
 from .job import Job, ReferenceReader
@@ -18,10 +17,7 @@ from .paths import Pair
 
 
 def match_image_files(job: Job, pairs: list[Pair], mine: Sequence[int], chosen: Sequence[int]) -> int:
-    """Match image files and say how many failed; frame by frame, one that fails does not concern the others.
-
-    Of the files of all ranks, this one measures ``mine``, where all are measured together, and writes ``chosen``.
-    """
+    """Match image files and say how many failed: of those of all ranks, this one measures ``mine`` and writes ``chosen``."""
     if job.settings.source_stats == "per_frame":
         return _match_each(job, pairs, chosen)
     with tqdm(unit="frame", disable=job.quiet) as bar:
@@ -94,20 +90,17 @@ def _match_sequence(
         together=len(pairs) > 1,
         combine=job.ranks.sum,
     )
-    results = match_clip(clip, job.settings, job.device, None if bar is None else job.progress(bar))
+    results = job.match(clip, bar)
     if stats == "target_frame":
         # Where files are replaced, all ranks have to have seen that frame before one of them is.
         results = chain(list(islice(results, 1)), results)
         job.ranks.total(0)
-    report, written = Report(), set(chosen)
+    written = set(chosen)
     for index, result in zip(matched, results, strict=True):
-        report += result.report
         target = pairs[index][1]
         if index in written:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_image(target, result.frame.out.movedim(0, -1)[None], result.frame.source)
-    for note in report.notes():
-        print(note, file=sys.stderr)
 
 
 def _frames(job: Job, pairs: list[Pair], indices: Sequence[int], readers: Iterator[ReferenceReader]) -> Iterator[Frame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..clip.frames import Frame, Reference
+from ..clip.frames import Clip, Frame, Matched, Reference, Report
+from ..clip.run import match_clip
 from ..clip.settings import MatchSettings
 from ..reference_histogram import SUFFIX, ReferenceHistogram
 from .image_files import read_image
@@ -45,15 +47,21 @@ class Job:
         if target.exists() and not self.overwrite:
             raise ValueError(f"{target} exists; --overwrite replaces it")
 
-    def progress(self, bar: tqdm[object]) -> Callable[[int, int], None]:
-        """What shows steps in a bar, and ends the run where another rank has ended."""
+    def match(self, clip: Clip, bar: tqdm[object] | None = None) -> Iterator[Matched]:
+        """Match a clip, show steps in a bar, end where another rank has ended, and say at last what there is to tell."""
 
         def show(done: int, total: int) -> None:
-            self.ranks.check()
-            bar.total = total or None
-            bar.update(done - bar.n)
+            if bar is not None:
+                self.ranks.check()
+                bar.total = total or None
+                bar.update(done - bar.n)
 
-        return show
+        report = Report()
+        for matched in match_clip(clip, self.settings, self.device, show):
+            report += matched.report
+            yield matched
+        for note in report.notes():
+            tqdm.write(note, file=sys.stderr)
 
     def frame(self, pixels: Tensor, reference: Reference | None, source: Any = None) -> Frame:
         """A frame of pixels ``[H, W, C]``, with memory for the result."""

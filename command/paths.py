@@ -46,9 +46,8 @@ def name_files(options: argparse.Namespace) -> tuple[list[Pair], list[Path]]:
         return [], references
     output = Path(options.output)
     sources = list(_files(options.sources, "SOURCE"))
-    single = len(options.sources) == 1 and sources == [Path(options.sources[0])]
     if output.suffix.lower() in _SUFFIXES and not output.is_dir():
-        if not single:
+        if sources != [Path(options.sources[0])]:
             raise ValueError(f"argument --output: expected a folder for more than one source file, got {output}")
         return [(sources[0], output)], references
     pairs: dict[Path, Path] = {}

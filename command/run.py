@@ -22,10 +22,7 @@ from .ranks import RankError, Ranks, join_ranks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Match image and video files to a reference, as ``arguments`` or ``sys.argv[1:]`` say.
-
-    Returns 0 if all files were matched, 1 if some were not. Arguments that make no sense exit with 2.
-    """
+    """Match files as ``arguments`` or ``sys.argv[1:]`` say; return 0 if all are matched, else 1; exit with 2 for bad ones."""
     parser = make_parser()
     options = parser.parse_args(arguments)
     try:

@@ -39,10 +39,7 @@ _ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.F
 
 
 def read_frames(path: Path) -> Iterator[Tensor]:
-    """Decode a video to frames that are upright, float32, shape ``[H, W, 3]``, values in [0, 1].
-
-    An OSError says that the file cannot be read, a ValueError that it holds no video, or video with alpha.
-    """
+    """Decode to upright frames, float32 ``[H, W, 3]`` in [0, 1]; an OSError for damage, a ValueError for no video or alpha."""
     with _opened(path) as (container, stream):
         for frame in container.decode(stream):
             yield _pixels(frame)

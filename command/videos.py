@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 from tqdm import tqdm
 
-from ..clip.frames import Clip, Frame, Report
-from ..clip.run import match_clip
+from ..clip.frames import Clip, Frame
 from .job import Job
 from .paths import Pair
 from .video_files import VideoRewriter, count_frames, read_frames
@@ -35,12 +34,8 @@ def match_video_file(job: Job, pair: Pair) -> int:
                     None if length is None else job.lengths(length),
                     lambda: frames(read_frames(source)),
                 )
-                report = Report()
-                for matched in match_clip(clip, job.settings, job.device, job.progress(bar)):
-                    report += matched.report
+                for matched in job.match(clip, bar):
                     video.write(matched.frame.out.movedim(0, -1))
-            for note in report.notes():
-                bar.write(note, file=sys.stderr)
         except (OSError, ValueError) as error:
             bar.write(f"{source}: {error}", file=sys.stderr)
             return 1

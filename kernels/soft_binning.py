@@ -2,7 +2,7 @@
 
 Both are linear in what is spread or read, and each is the adjoint of the other, so that the gradient of either is made of the
 other: derivatives of any order exist. In their pixels both are piecewise linear, with slopes that are read and summed cell by
-cell; a cell is what lies between the centres of two bins.
+cell; a cell is what lies between the centers of two bins.
 
 All functions take pixels as ``[B, C, N]``, whatever picture they come from, and run under ``torch.func`` and ``torch.compile``.
 """
@@ -23,7 +23,7 @@ def soft_histogram(frames: Tensor, bins: int, weights: Tensor | None = None) -> 
     Args:
         frames: floating point, shape ``[B, C, N]``. Values outside of [0, 1] count at the nearest end, NaN and infinite ones
             not at all.
-        bins: 2 or more; bin ``k`` is centred at ``k / (bins - 1)``.
+        bins: 2 or more; bin ``k`` is centered at ``k / (bins - 1)``.
         weights: how much each pixel counts, in the shape of ``frames``; by default each counts as 1.
 
     Returns:
@@ -189,10 +189,10 @@ def _slopes(frames: Tensor, tables: Tensor) -> Tensor:
 
 
 def _locate(pixels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each pixel, the bin centre at its left (int64), how far it is on the way to the next, and whether it is finite."""
+    """For each pixel, the bin center at its left (int64), how far it is on the way to the next, and whether it is finite."""
     finite = torch.isfinite(pixels)
     position = torch.where(finite, pixels, 0).to(working_dtype(pixels)).clamp(0, 1) * (bins - 1)
-    # 8-bit content divided by 255 misses its bin centre by a rounding error. Left there, that error would make the next
+    # 8-bit content divided by 255 misses its bin center by a rounding error. Left there, that error would make the next
     # bin occur in the histogram, and the inverse of the distribution would bend towards a level that nobody painted.
     nearest = position.round()
     position = torch.where((position - nearest).abs() <= (bins - 1) * torch.finfo(pixels.dtype).eps, nearest, position)

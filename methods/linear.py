@@ -98,9 +98,9 @@ def _sum(rows: Tensor) -> Tensor:
 
 def mean_and_covariance(moments: Tensor) -> tuple[Tensor, Tensor]:
     """The mean ``[C]`` and the covariance ``[C, C]`` of what :func:`color_moments` sums up; 0 where nothing counts."""
-    normalised = moments / moments[0, 0].clamp(min=torch.finfo(moments.dtype).tiny)
-    mean = normalised[0, 1:]
-    return mean, normalised[1:, 1:] - torch.outer(mean, mean)
+    normalized = moments / moments[0, 0].clamp(min=torch.finfo(moments.dtype).tiny)
+    mean = normalized[0, 1:]
+    return mean, normalized[1:, 1:] - torch.outer(mean, mean)
 
 
 def monge_kantorovich(source: Tensor, reference: Tensor, span: Sequence[float]) -> Tensor:

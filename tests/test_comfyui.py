@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from comfyui_server import ComfyUI, free_port, make_base_directory, match_prompt
 from photos import continuous_photo, photo, photo_8bit
 from PIL import Image
 from skimage.exposure import match_histograms
+from websocket import WebSocket
 from xprocess import ProcessStarter, XProcess
 
 pytestmark = pytest.mark.comfyui
@@ -167,28 +167,32 @@ def test_masks_with_each_method(comfyui: ComfyUI, method: str) -> None:
     torch.testing.assert_close(result, match_images(image, look, method, **masks), rtol=0, atol=1e-6)
 
 
+def progress_of(connection: WebSocket, total: int | None = None) -> Iterator[int]:
+    """The steps that are told to be done, until the prompt ends; an error if there are more or fewer in all than ``total``."""
+    kind = ""
+    while kind not in ("execution_success", "execution_interrupted", "execution_error"):
+        message = connection.recv()
+        if isinstance(message, bytes):
+            continue
+        told = json.loads(message)
+        kind = told["type"]
+        if kind == "progress" and told["data"]["node"] == "3":
+            assert total in (None, told["data"]["max"])
+            yield told["data"]["value"]
+    connection.close()
+
+
 def test_progress_of_both_passes_arrives_over_the_websocket(comfyui: ComfyUI) -> None:
     paths = [comfyui.folder / f"progress{number}.pt" for number in range(3)]
     torch.save(crossing(64, 360, 640).frames, paths[0])
     torch.save(photo("coffee"), paths[1])
     connection = comfyui.listen()
     prompt_id = comfyui.queue(match_prompt(paths, source_stats="uniform"))
-    values = []
-    while True:
-        message = connection.recv()
-        if isinstance(message, bytes):
-            continue
-        told = json.loads(message)
-        if told["type"] == "progress" and told["data"]["node"] == "3":
-            values.append((told["data"]["value"], told["data"]["max"]))
-        if told["type"] == "executing" and told["data"]["node"] is None:
-            break
-    connection.close()
+    values = list(progress_of(connection, total=128))
     assert comfyui.wait(prompt_id)["status"]["status_str"] == "success"
     assert values == sorted(values)
-    assert {total for _, total in values} == {128}
-    assert values[-1] == (128, 128)
-    assert any(value <= 64 for value, _ in values)
+    assert values[-1] == 128
+    assert any(value <= 64 for value in values)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from Linux's /proc")
@@ -217,6 +221,10 @@ def test_alpha_and_other_sizes(comfyui: ComfyUI) -> None:
 
 
 def test_the_predecessor_s_workflows_run(comfyui: ComfyUI) -> None:
+    found = find_comfyui()
+    assert found is not None
+    if "class NodeReplace" not in (found / "comfy_api" / "latest" / "_io.py").read_text(encoding="utf-8"):
+        pytest.skip("this ComfyUI cannot replace nodes")
     image, reference = photo("chelsea"), photo("coffee")
     result = comfyui.match(image, reference, class_type="ImageHistogramMatch+", method="skimage", factor=0.5, device="cpu")
     torch.testing.assert_close(result, match_images(image, reference, "skimage", 0.5), rtol=0, atol=1e-6)
@@ -229,15 +237,14 @@ def test_an_interrupt_stops_the_run_and_the_next_one_works(comfyui: ComfyUI, inp
     frames = continuous_photo("astronaut").expand(400, -1, -1, -1)
     torch.save(frames, paths[0])
     torch.save(continuous_photo("coffee"), paths[1])
+    connection = comfyui.listen()
     prompt_id = comfyui.queue(match_prompt(paths, **inputs))
-    while not comfyui.get("/queue")["queue_running"]:
-        time.sleep(0.02)
-    time.sleep(1)
-    assert prompt_id not in comfyui.get(f"/history/{prompt_id}"), "ended before it could be interrupted"
+    values = progress_of(connection)
+    next(value for value in values if value >= 3)
     comfyui.post("/interrupt", {})
-    started = time.monotonic()
+    # What was on its way already is still counted: a part of the clip, however busy the machine is.
+    assert max(values, default=0) <= 150
     ended = comfyui.wait(prompt_id)
-    assert time.monotonic() - started <= 1
     assert "execution_interrupted" in [kind for kind, _ in ended["status"]["messages"]]
     assert not paths[2].exists()
     assert comfyui.match(frames[:1], frames[:1]).shape == (1, 512, 512, 3)

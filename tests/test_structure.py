@@ -37,9 +37,10 @@ WAY = 20
 FILE, CLASS, FUNCTION, ALL = 400, 150, 40, 5900
 README = 140
 
-# Prints the functions of the pack that a match enters, in order, until pixels are looked up.
+# Prints the functions of the pack that an image is handed to, in order, until its pixels are looked up: those with an argument
+# that is, or holds, a tensor in the image's memory. Threads are started after the profile is set, so that it sees them.
 FOLLOW = """
-import json, sys, threading
+import dataclasses, json, sys, threading
 from pathlib import Path
 import torch
 import comfyui_histogram_match
@@ -48,13 +49,24 @@ from comfyui_histogram_match import match_images
 folder = Path(comfyui_histogram_match.__file__).resolve().parent
 torch.manual_seed(0)
 image, reference = torch.rand(1, 512, 512, 3), torch.rand(1, 512, 512, 3)
-entered, reached = [], []
+memory = image.untyped_storage().data_ptr()
+passed, reached = {}, []
+
+
+def holds(value, depth=0):
+    if isinstance(value, torch.Tensor):
+        return value.untyped_storage().data_ptr() == memory
+    if isinstance(value, (list, tuple)) and depth < 3:
+        return any(holds(item, depth + 1) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and depth < 3:
+        return any(holds(getattr(value, field.name), depth + 1) for field in dataclasses.fields(value))
+    return False
 
 
 def follow(frame, event, argument):
     code = frame.f_code
-    # What dataclasses and the interpreter make has no file.
-    if event != "call" or reached or code.co_filename.startswith("<"):
+    # What dataclasses and the interpreter make has no file, and comprehensions are no functions.
+    if event != "call" or reached or code.co_filename.startswith("<") or code.co_name.startswith("<"):
         return
     path = Path(code.co_filename).resolve()
     if not path.is_relative_to(folder):
@@ -62,16 +74,18 @@ def follow(frame, event, argument):
     name = path.relative_to(folder).as_posix()
     if (name, code.co_name) == ("kernels/levels.py", "look_up"):
         reached.append(True)
-    elif code.co_name not in ("<module>", "<listcomp>", "<genexpr>", "<dictcomp>", "<setcomp>"):
-        if not any(code is other for other, _ in entered):
-            entered.append((code, f"{name}:{code.co_firstlineno} {getattr(code, 'co_qualname', code.co_name)}"))
+        return
+    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
+    arguments = (*code.co_varnames[:count], *code.co_freevars)
+    if any(holds(frame.f_locals.get(argument)) for argument in arguments):
+        passed.setdefault(code, f"{name}:{code.co_firstlineno} {code.co_name}")
 
 
 threading.setprofile(follow)
 sys.setprofile(follow)
 match_images(image, reference)
 sys.setprofile(None)
-print(json.dumps([bool(reached), [name for _, name in entered]]))
+print(json.dumps([bool(reached), list(passed.values())]))
 """
 
 # Words as other people write them: a pixel format of libvips, titles of papers, and what users may search for.
