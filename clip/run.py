@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from ..kernels.workers import in_thread
 from ..methods.transform import Step
 from .frames import Clip, Matched, Report
 from .matcher import Matcher, Prepared
@@ -28,7 +29,8 @@ def match_clip(
         ValueError: the clip has no frame ``target_index``, or nothing to measure there; a channel of a reference has no finite
             value that counts; or the channels of frames and references do not fit.
     """
-    space, steps = settings.recipe()
+    # Not by torch's own threads, which a forked process does not have.
+    space, steps = in_thread(settings.recipe)
     first = steps[0]
     channelwise = space.name == "rgb" and len(steps) == 1 and isinstance(first, Step) and first.channelwise
     run = Run(clip, settings, Matcher(space, steps, settings.factor, device, gradient, channelwise), progress)

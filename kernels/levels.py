@@ -71,7 +71,7 @@ def look_up(pixels: Tensor, table: Tensor, out: Tensor | None = None) -> Tensor:
     with torch.no_grad():
         for first in range(0, len(pixels), _CHANNELS):
             part = slice(first, first + _CHANNELS)
-            by_stripes(partial(_look_up_stretch, entries[part].flatten()), pixels[part], matched[part])
+            by_stripes(partial(_look_up_stretch, entries[part].flatten()), pixels[part], matched[part], pixels=0)
     return matched
 
 
@@ -79,7 +79,7 @@ def value_range(pixels: Tensor) -> tuple[float, float]:
     """The least and the greatest value of ``pixels`` ``[C, H, W]``; NaN if there is a NaN."""
     lines = pixels.detach().movedim(0, -1)
     plane = lines.flatten(1) if lines.is_contiguous() else pixels.detach()
-    lowest, highest = torch.aminmax(torch.stack([end for ends in by_stripes(torch.aminmax, plane) for end in ends]))
+    lowest, highest = torch.aminmax(torch.stack([end for ends in by_stripes(torch.aminmax, plane, pixels=0) for end in ends]))
     return float(lowest), float(highest)
 
 

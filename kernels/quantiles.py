@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .dtypes import wants_gradient
@@ -24,10 +25,16 @@ def quantile_function(cdf: Tensor, probability: Tensor) -> Tensor:
     if cdf.device.type != "cpu" or (torch.is_grad_enabled() and wants_gradient(cdf, probability)):
         return _search(cdf, probability)
     wanted, known = (rows.detach().reshape(-1, rows.shape[-1]).numpy() for rows in (probability, cdf))
-    occurring = [np.flatnonzero(np.diff(row, prepend=0) > 0) for row in known]
-    reached = [row[levels] for row, levels in zip(known, occurring, strict=True)]
-    found = np.stack(spread(np.interp, wanted, reached, occurring)) / (cdf.shape[-1] - 1)
+    found = np.stack(spread(_interpolate, wanted, known))
     return torch.from_numpy(found).to(probability.dtype).view(probability.shape)
+
+
+def _interpolate(probability: NDArray[np.floating], cdf: NDArray[np.floating]) -> NDArray[np.float64]:
+    occurring = np.flatnonzero(cdf[1:] > cdf[:-1]) + 1
+    if cdf[0] > 0:
+        occurring = np.concatenate([[0], occurring])
+    levels: NDArray[np.float64] = np.interp(probability, cdf[occurring], occurring)
+    return np.divide(levels, len(cdf) - 1, out=levels)
 
 
 def _search(cdf: Tensor, probability: Tensor) -> Tensor:

@@ -87,6 +87,8 @@ class RotatedTables(TensorPart):
     """Transfer functions ``values`` ``[K, C, bins]`` for the axes of each rotation."""
 
     rotations: Rotations
+    # Where values are spread by noise, that is another one for each pixel.
+    pointwise: ClassVar[bool] = False
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
         """Rotate, look up, rotate on."""

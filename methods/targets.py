@@ -42,8 +42,8 @@ class Normal:
     Raises:
         ValueError: a number is not in its range.
 
-    >>> Normal(0.5, 0.1)(torch.linspace(0, 1, 5)[None])[0, 2]
-    tensor(0.5000)
+    >>> Normal(0.5, 0.1)(torch.linspace(0, 1, 256)[None])[0, ::51]
+    tensor([0.0000, 0.4139, 0.4727, 0.5234, 0.5822, 1.0000])
     """
 
     mean: float = 0.5

@@ -22,7 +22,8 @@ def solved(image: Tensor, reference: Tensor, method: str, color_space: str = "rg
     space, steps = MatchSettings(method, color_space=color_space, rotations=6).recipe()
     of_reference = Picture(space.split(reference)[0])
     prepared = [
-        step.prepare(step.measure(of_reference)) if isinstance(step, Step) and step.measures_reference else None for step in steps
+        step.prepare(step.measure(of_reference)) if isinstance(step, Step) and step.measures_reference else None
+        for step in steps
     ]
     transform, _ = complete(ColorTransform(space), steps, Picture(space.split(image)[0]), prepared)
     assert len(transform.parts) == len(steps)

@@ -8,7 +8,7 @@ from itertools import cycle
 import torch
 from torch import Tensor
 
-from ..checks import check_bins, check_choice, check_count, check_floating
+from ..checks import check_bins, check_choice, check_count
 from ..kernels.dtypes import wants_gradient, working_dtype
 from ..kernels.workers import in_thread
 from ..methods.color_space import COLOR_SPACES
@@ -119,7 +119,8 @@ def _prepare(step: Step | Part, reference: Picture) -> object:
 
 
 def _check_batch(name: str, batch: Tensor, weights: Tensor | None) -> None:
-    check_floating(name, batch)
+    if not isinstance(batch, Tensor) or not batch.is_floating_point():
+        raise TypeError(f"{name}: expected a floating-point tensor, got {getattr(batch, 'dtype', type(batch).__name__)}")
     if batch.ndim != 4 or batch.shape[1] != 3 or batch.numel() == 0:
         raise ValueError(f"{name}: expected shape [B, 3, H, W] with no side of 0, got {list(batch.shape)}")
     fitting = [(count, *batch.shape[2:]) for count in (1, len(batch))]
