@@ -63,7 +63,7 @@ def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
     """
     channels = len(pixels)
     # Single precision loses least around the mean.
-    center = pixels.detach()[:, : max(1, (1 << 16) // pixels.shape[2])].movedim(0, -1).reshape(-1, channels).mean(dim=0)
+    center = color_rows(pixels.detach()[:, : max(1, (1 << 16) // pixels.shape[2])]).mean(dim=0)
 
     def sums(stripe: Tensor, weight: Tensor | None = None) -> Tensor:
         rows = color_rows(stripe) - center
