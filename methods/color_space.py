@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..kernels.affine import Affine, apply_affine, color_rows
-from ..kernels.dtypes import precise_dtype, wants_gradient
+from ..kernels.affine import apply_affine
+from ..kernels.dtypes import cast, precise_dtype, wants_gradient
 from ..kernels.workers import by_stripes
 
 COLOR_SPACES = ("rgb", "luminance", "lab", "oklab", "ycbcr")
@@ -38,8 +37,8 @@ _OKLAB_OPPONENTS = torch.tensor(
     dtype=torch.float64,
 )
 # A gray has no opponents; of 256 levels, that is the one in the middle.
-_MIDDLE = 128 / 255
-_OKLAB_MIDDLE = (0.0, _MIDDLE, _MIDDLE)
+_MIDDLE = torch.tensor((0.0, 128 / 255, 128 / 255), dtype=torch.float64)
+_LAB_SPAN = (100.0, 255.0, 255.0)
 # RGB to cone responses: Reinhard et al. 2001, "Color transfer between images".
 _RUDERMAN_CONES = torch.tensor(
     ((0.3811, 0.5783, 0.0402), (0.1967, 0.7244, 0.0782), (0.0241, 0.1288, 0.8444)), dtype=torch.float64
@@ -50,10 +49,6 @@ _LOG_OFFSET = 1 / 255
 _DARKEST = 1e-9
 # Logarithms are kept where their exponentials are finite.
 _LARGEST_LOG = 20.0
-
-
-Pixelwise: TypeAlias = Callable[[Tensor], Tensor]
-"""What makes of each pixel of ``[C, H, W]`` another one, whatever is around it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class ColorSpace:
         """What a step of 1 is in each channel that is matched, in the space's own units."""
         if self.name == "luminance":
             return (1.0,)
-        span = (100.0, 255.0, 255.0) if self.name == "lab" else (1.0, 1.0, 1.0)
+        span = _LAB_SPAN if self.name == "lab" else (1.0, 1.0, 1.0)
         return span[:1] if self.lightness_only and self.name != "rgb" else span
 
     @property
@@ -93,11 +88,9 @@ class ColorSpace:
         """
         if self.name == "rgb":
             return rgb, None
-        if self.name == "luminance":
-            channels = _convert(lambda rgb: torch.cat([luma := _luma(rgb), rgb - luma]), rgb, 4)
-            return channels[:1], channels[1:]
-        channels = _convert(_CONVERSIONS[self.name][0](rgb), rgb, 3)
-        return (channels[:1], channels[1:]) if self.lightness_only else (channels, None)
+        channels = _convert(_CONVERSIONS[self.name][0], rgb, 4 if self.name == "luminance" else 3)
+        matched = len(self.span)
+        return channels[:matched], channels[matched:] if matched < len(channels) else None
 
     def join(self, channels: Tensor, kept: Tensor | None) -> Tensor:
         """Put a picture together again, the inverse of :meth:`split`.
@@ -111,108 +104,81 @@ class ColorSpace:
         """
         if self.name == "rgb":
             return channels
-        channels = channels if kept is None else torch.cat([channels, kept])
-        if self.name == "luminance":
-            return _convert(lambda channels: channels[1:] + channels[:1], channels, 3)
-        return _convert(_CONVERSIONS[self.name][1](channels), channels, 3)
+        return _convert(_CONVERSIONS[self.name][1], channels if kept is None else torch.cat([channels, kept]), 3)
 
 
-def _lab(pixels: Tensor) -> Pixelwise:
+def _rgb_to_luminance(rgb: Tensor) -> Tensor:
+    luma = sum((weight * channel for weight, channel in zip(_LUMA, rgb, strict=True)), torch.zeros_like(rgb[0]))[None]
+    return torch.cat([luma, rgb - luma])
+
+
+def _rgb_to_lab(rgb: Tensor) -> Tensor:
     from kornia.color import rgb_to_lab
 
-    scale, middle = (pixels.new_tensor(row).view(3, 1, 1) for row in ((100, 255, 255), (0, _MIDDLE, _MIDDLE)))
-    return lambda rgb: rgb_to_lab(rgb) / scale + middle
+    return rgb_to_lab(rgb) / rgb.new_tensor(_LAB_SPAN).view(3, 1, 1) + cast(_MIDDLE, rgb).view(3, 1, 1)
 
 
-def _lab_back(pixels: Tensor) -> Pixelwise:
+def _lab_to_rgb(channels: Tensor) -> Tensor:
     from kornia.color import lab_to_rgb
 
-    scale, middle = (pixels.new_tensor(row).view(3, 1, 1) for row in ((100, 255, 255), (0, _MIDDLE, _MIDDLE)))
-    return lambda channels: lab_to_rgb((channels - middle) * scale, clip=False)
+    lab = (channels - cast(_MIDDLE, channels).view(3, 1, 1)) * channels.new_tensor(_LAB_SPAN).view(3, 1, 1)
+    return lab_to_rgb(lab, clip=False)
 
 
-def _ycbcr(pixels: Tensor) -> Pixelwise:
+def _rgb_to_ycbcr(rgb: Tensor) -> Tensor:
     from kornia.color import rgb_to_ycbcr
 
-    return lambda rgb: rgb_to_ycbcr(rgb)
+    return rgb_to_ycbcr(rgb)
 
 
-def _ycbcr_back(pixels: Tensor) -> Pixelwise:
+def _ycbcr_to_rgb(channels: Tensor) -> Tensor:
     from kornia.color import ycbcr_to_rgb
 
-    return lambda channels: ycbcr_to_rgb(channels)
+    return ycbcr_to_rgb(channels)
 
 
-def _luma(rgb: Tensor) -> Tensor:
-    return sum((weight * channel for weight, channel in zip(_LUMA, rgb, strict=True)), torch.zeros_like(rgb[0]))[None]
-
-
-def _oklab(pixels: Tensor) -> Pixelwise:
-    # In double precision, since cubes, and the sRGB curve in the dark, make much of little.
+# In double precision, since cubes, and the sRGB curve in the dark, make much of little.
+def _rgb_to_oklab(rgb: Tensor) -> Tensor:
     from kornia.color import rgb_to_linear_rgb
 
-    precise = pixels[:, :1, :1].to(precise_dtype(pixels.device))
-    to_cones = _mixing(_OKLAB_CONES, precise)
-    to_opponents = _mixing(_OKLAB_OPPONENTS, precise, after=torch.tensor(_OKLAB_MIDDLE, dtype=torch.float64))
-
-    def convert(rgb: Tensor) -> Tensor:
-        cones = to_cones(rgb_to_linear_rgb(rgb).to(precise.dtype))
-        return to_opponents(cones.clamp(min=_DARKEST).pow(1 / 3)).to(rgb.dtype)
-
-    return convert
+    cones = _mix(_OKLAB_CONES, rgb_to_linear_rgb(rgb).to(precise_dtype(rgb.device)))
+    return _mix(_OKLAB_OPPONENTS, cones.clamp(min=_DARKEST).pow(1 / 3), _MIDDLE).to(rgb.dtype)
 
 
-def _oklab_back(pixels: Tensor) -> Pixelwise:
+def _oklab_to_rgb(channels: Tensor) -> Tensor:
     from kornia.color import linear_rgb_to_rgb
 
-    precise = pixels[:, :1, :1].to(precise_dtype(pixels.device))
     inverse = torch.linalg.inv(_OKLAB_OPPONENTS)
-    to_cones = _mixing(inverse, precise, after=-inverse @ torch.tensor(_OKLAB_MIDDLE, dtype=torch.float64))
-    to_linear = _mixing(torch.linalg.inv(_OKLAB_CONES), precise)
-
-    def convert(channels: Tensor) -> Tensor:
-        linear = to_linear(to_cones(channels.to(precise.dtype)).pow(3)).to(channels.dtype)
-        rgb: Tensor = linear_rgb_to_rgb(linear)
-        return rgb
-
-    return convert
+    cones = _mix(inverse, channels.to(precise_dtype(channels.device)), -inverse @ _MIDDLE)
+    return linear_rgb_to_rgb(_mix(torch.linalg.inv(_OKLAB_CONES), cones.pow(3)).to(channels.dtype))
 
 
-def _log_cones(pixels: Tensor) -> Pixelwise:
-    to_cones = _mixing(_RUDERMAN_CONES, pixels, after=_RUDERMAN_CONES.sum(dim=1) * _LOG_OFFSET)
-    return lambda rgb: to_cones(rgb).log()
+def _rgb_to_log_cones(rgb: Tensor) -> Tensor:
+    return _mix(_RUDERMAN_CONES, rgb, _RUDERMAN_CONES.sum(dim=1) * _LOG_OFFSET).log()
 
 
-def _log_cones_back(pixels: Tensor) -> Pixelwise:
-    to_rgb = _mixing(torch.linalg.inv(_RUDERMAN_CONES), pixels, after=torch.full((3,), -_LOG_OFFSET))
-    return lambda channels: to_rgb(channels.clamp(max=_LARGEST_LOG).exp())
+def _log_cones_to_rgb(channels: Tensor) -> Tensor:
+    return _mix(torch.linalg.inv(_RUDERMAN_CONES), channels.clamp(max=_LARGEST_LOG).exp(), torch.full((3,), -_LOG_OFFSET))
 
 
-# The way there and the way back, each made ready for pixels like those given.
+# The way there and the way back.
 _CONVERSIONS = {
-    "lab": (_lab, _lab_back),
-    "oklab": (_oklab, _oklab_back),
-    "ycbcr": (_ycbcr, _ycbcr_back),
-    "log_cones": (_log_cones, _log_cones_back),
+    "luminance": (_rgb_to_luminance, lambda channels: channels[1:] + channels[:1]),
+    "lab": (_rgb_to_lab, _lab_to_rgb),
+    "oklab": (_rgb_to_oklab, _oklab_to_rgb),
+    "ycbcr": (_rgb_to_ycbcr, _ycbcr_to_rgb),
+    "log_cones": (_rgb_to_log_cones, _log_cones_to_rgb),
 }
 
 
-def _mixing(matrix: Tensor, pixels: Tensor, after: Tensor | None = None) -> Pixelwise:
-    """What multiplies each color by ``matrix`` ``[3, 3]`` and adds ``after``, for colors like those of ``pixels``."""
-    offset = torch.zeros(3, dtype=matrix.dtype) if after is None else after.to(matrix)
-    affine = torch.cat([matrix, offset[:, None]], dim=1)
-    many = Affine(affine, pixels)
-
-    def mix(image: Tensor) -> Tensor:
-        if wants_gradient(image):
-            return apply_affine(image, affine)
-        return many.map_rows(color_rows(image)).view(*image.shape[1:], 3).movedim(-1, 0)
-
-    return mix
+def _mix(matrix: Tensor, image: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Multiply each color by ``matrix`` ``[3, 3]`` and add ``offset``."""
+    offset = matrix.new_zeros(3) if offset is None else offset.to(matrix)
+    return apply_affine(image, torch.cat([matrix, offset[:, None]], dim=1))
 
 
-def _convert(convert: Pixelwise, image: Tensor, channels: int) -> Tensor:
-    """Call ``convert`` on ``[C, H, W]``, on the CPU by stripes; the result has so many channels."""
+def _convert(convert: Callable[[Tensor], Tensor], image: Tensor, channels: int) -> Tensor:
+    """Call ``convert``, which treats each pixel by itself, on ``[C, H, W]``, by stripes; the result has so many channels."""
     if wants_gradient(image) or image.device.type != "cpu":
         return convert(image)
     result = image.new_empty(*image.shape[1:], channels).movedim(-1, 0)

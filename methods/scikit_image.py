@@ -1,8 +1,7 @@
 """Match single frames with scikit-image, on the CPU: the answer that others are compared with."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -14,110 +13,33 @@ from ..kernels.dtypes import cast, nearest_end
 from ..kernels.workers import spread
 from .transform import Part, Picture, Step
 
-
-@dataclass(frozen=True)
-class Values:
-    """The values of one channel that are finite and have a weight."""
-
-    values: NDArray[np.float32]
-    """In [0, 1], shape ``[n]``."""
-    weights: NDArray[np.float64] | None
-    """How much each counts, shape ``[n]``; None if all count the same."""
-    counted: Tensor
-    """Where in the channel they are, bool, in the channel's shape."""
-
-
-@dataclass(frozen=True)
-class FrameValues:
-    """The values of all channels that count, of one frame or of several."""
-
-    channels: tuple[Values, ...]
-
-    @classmethod
-    def of(cls, frame: Tensor, mask: Tensor | None) -> "FrameValues":
-        """The values of ``frame`` ``[C, H, W]`` that count under ``mask`` ``[H, W]``."""
-        return cls(tuple(channel_values(channel, mask) for channel in frame))
-
-    @classmethod
-    def of_counts(cls, counts: Tensor) -> "FrameValues":
-        """The values of a histogram ``[C, bins]``."""
-        channels = []
-        for row in counts.cpu():
-            level = row.nonzero()[:, 0]
-            values = (level.double() / (len(row) - 1)).float().numpy()
-            channels.append(Values(values, row[level].double().numpy(), row > 0))
-        return cls(tuple(channels))
-
-    def __add__(self, other: "FrameValues") -> "FrameValues":
-        return FrameValues(tuple(pool_values(pair) for pair in zip(self.channels, other.channels, strict=True)))
-
-
-def channel_values(channel: Tensor, mask: Tensor | None) -> Values:
-    """The values of ``channel`` ``[H, W]`` that count under ``mask`` ``[H, W]``."""
-    counted = channel.isfinite().cpu()
-    if mask is not None:
-        counted &= mask.cpu() > 0
-    values = channel.detach().cpu()[counted].float().clamp(0, 1).numpy()
-    if mask is None:
-        return Values(values, None, counted)
-    weights = mask.detach().cpu()[counted].double().numpy()
-    return Values(values, None if (weights == 1).all() else weights, counted)
-
-
-def pool_values(parts: Sequence[Values]) -> Values:
-    """Values of several frames as those of one."""
-    weights = None
-    if any(part.weights is not None for part in parts):
-        weights = np.concatenate([np.ones(part.values.size) if part.weights is None else part.weights for part in parts])
-    return Values(np.concatenate([part.values for part in parts]), weights, parts[0].counted)
-
-
-def match_values(source: Values, reference: Values) -> NDArray[np.float64]:
-    """The source's values matched to the reference's, shape ``[n]``.
-
-    Where each value counts the same, this is :func:`skimage.exposure.match_histograms`. That function takes no weights; with
-    weights, the same quantiles are computed from sums of weights in place of numbers of pixels.
-    """
-    if source.values.size == 0:
-        return np.empty(0)
-    if source.weights is None and reference.weights is None:
-        matched: NDArray[np.float64] = match_histograms(source.values, reference.values)
-        return matched
-    _, position, quantiles = _distribution(source)
-    levels, _, reference_quantiles = _distribution(reference)
-    return np.interp(quantiles, reference_quantiles, levels)[position]
-
-
-def _distribution(counted: Values) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]:
-    """The levels that occur, each value's place among them, and the fraction of the weight at or below each level."""
-    levels, position = np.unique(counted.values, return_inverse=True)
-    cumulative = np.bincount(position, counted.weights).cumsum()
-    return levels, position, cumulative / cumulative[-1]
-
-
-def match_frame(frame: Tensor, mask: Tensor | None, reference: FrameValues) -> Tensor:
-    """Match ``frame`` ``[C, H, W]`` where ``mask`` ``[H, W]`` is not 0; float32 on the CPU, values in [0, 1]."""
-    matched = nearest_end(frame.detach().cpu().float())
-
-    def match(index: int) -> None:
-        source = channel_values(frame[index], mask)
-        values = match_values(source, reference.channels[min(index, len(reference.channels) - 1)])
-        matched[index][source.counted] = torch.from_numpy(values).to(matched.dtype)
-
-    spread(match, range(len(frame)))
-    return matched
+Values: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float64] | None]
+"""Values in [0, 1], shape ``[n]``, and how much each counts; None if all count the same."""
 
 
 @dataclass(frozen=True)
 class ReferenceValues(Part):
-    """The values of the reference, to which those of a picture are matched in their order."""
+    """The values of each channel of the reference, to which those of a picture are matched in their order."""
 
-    values: FrameValues
+    channels: tuple[Values, ...]
     pointwise: ClassVar[bool] = False
+
+    def __add__(self, other: "ReferenceValues") -> "ReferenceValues":
+        return ReferenceValues(tuple(map(pooled_values, self.channels, other.channels)))
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
         """Call scikit-image."""
-        return cast(match_frame(_rounded(pixels, picture.rounding), picture.weights, self.values), pixels)
+        frame = _rounded(pixels, picture.rounding)
+        matched = nearest_end(frame.detach().cpu().float())
+
+        def match(index: int) -> None:
+            counted = _counted(frame[index], picture.weights)
+            source = channel_values(frame[index], picture.weights)
+            values = match_values(source, self.channels[min(index, len(self.channels) - 1)])
+            matched[index][counted] = torch.from_numpy(values).to(matched.dtype)
+
+        spread(match, range(len(frame)))
+        return cast(matched, pixels)
 
 
 class SkimageStep(Step):
@@ -126,15 +48,69 @@ class SkimageStep(Step):
     channelwise: ClassVar[bool] = True
     measures_source: ClassVar[bool] = False
 
-    def measure(self, picture: Picture) -> FrameValues:
+    def measure(self, picture: Picture) -> ReferenceValues:
         """Collect the values that count."""
         if picture.counts is not None:
-            return FrameValues.of_counts(picture.counts)
-        return FrameValues.of(_rounded(picture.pixels, picture.rounding), picture.weights)
+            return ReferenceValues(tuple(map(histogram_values, picture.counts.cpu())))
+        pixels = _rounded(picture.pixels, picture.rounding)
+        return ReferenceValues(tuple(channel_values(channel, picture.weights) for channel in pixels))
 
-    def solve(self, source: None, prepared: FrameValues) -> ReferenceValues:
+    def solve(self, source: None, prepared: ReferenceValues) -> ReferenceValues:
         """The reference's values are all that is needed."""
-        return ReferenceValues(prepared)
+        return prepared
+
+
+def channel_values(channel: Tensor, mask: Tensor | None) -> Values:
+    """The values of ``channel`` ``[H, W]`` that are finite and count under ``mask`` ``[H, W]``."""
+    counted = _counted(channel, mask)
+    values = channel.detach().cpu()[counted].float().clamp(0, 1).numpy()
+    weights = None if mask is None else mask.detach().cpu()[counted].double().numpy()
+    return values, None if weights is None or (weights == 1).all() else weights
+
+
+def histogram_values(counts: Tensor) -> Values:
+    """The values of one channel's histogram ``[bins]``."""
+    level = counts.nonzero()[:, 0]
+    return (level.double() / (len(counts) - 1)).float().numpy(), counts[level].double().numpy()
+
+
+def pooled_values(one: Values, other: Values) -> Values:
+    """Values of two frames as those of one."""
+    weights = None
+    if one[1] is not None or other[1] is not None:
+        weights = np.concatenate([np.ones(values.size) if weights is None else weights for values, weights in (one, other)])
+    return np.concatenate([one[0], other[0]]), weights
+
+
+def match_values(source: Values, reference: Values) -> NDArray[np.float64]:
+    """The source's values matched to the reference's, shape ``[n]``.
+
+    Where each value counts the same, this is :func:`skimage.exposure.match_histograms`. That function takes no weights; with
+    weights, the same quantiles are computed from sums of weights in place of numbers of pixels.
+    """
+    if source[0].size == 0:
+        return np.empty(0)
+    if source[1] is None and reference[1] is None:
+        matched: NDArray[np.float64] = match_histograms(source[0], reference[0])
+        return matched
+    _, position, quantiles = _distribution(*source)
+    levels, _, reference_quantiles = _distribution(*reference)
+    return np.interp(quantiles, reference_quantiles, levels)[position]
+
+
+def _distribution(
+    values: NDArray[np.float32], weights: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]:
+    """The levels that occur, each value's place among them, and the fraction of the weight at or below each level."""
+    levels, position = np.unique(values, return_inverse=True)
+    cumulative = np.bincount(position, weights).cumsum()
+    return levels, position, cumulative / cumulative[-1]
+
+
+def _counted(channel: Tensor, mask: Tensor | None) -> Tensor:
+    """Where values of a channel count, bool, on the CPU."""
+    counted = channel.isfinite().cpu()
+    return counted if mask is None else counted & (mask.cpu() > 0)
 
 
 def _rounded(pixels: Tensor, step: float) -> Tensor:

@@ -149,16 +149,14 @@ def complete(
     Returns:
         The transform with a part for each step, and what has become of the pixels, in ``out`` or in memory of its own.
     """
-    pixels, parts, applied = picture.pixels, list(transform.parts), 0
-    for index in range(len(parts), max(len(parts), len(steps)) + to_the_end):
-        step = steps[index] if index < len(steps) else None
-        if step is None or (isinstance(step, Step) and step.measures_source):
-            for part in parts[applied:]:
-                pixels = part.apply(pixels, picture, out)
-            applied = len(parts)
-        if isinstance(step, Part):
+    pixels, parts = picture.pixels, list(transform.parts)
+    for index in range(max(len(parts), len(steps))):
+        if index == len(parts):
+            step = steps[index]
+            if isinstance(step, Step):
+                now = picture if pixels is picture.pixels else Picture(pixels, picture.weights)
+                step = step.solve(step.measure(now) if step.measures_source else None, prepared[index])
             parts.append(step)
-        elif step is not None:
-            now = picture if pixels is picture.pixels else Picture(pixels, picture.weights)
-            parts.append(step.solve(step.measure(now) if step.measures_source else None, prepared[index]))
+        if to_the_end or any(isinstance(later, Step) for later in steps[index + 1 :]):
+            pixels = parts[index].apply(pixels, picture, out)
     return replace(transform, parts=tuple(parts)), pixels
