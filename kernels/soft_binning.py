@@ -29,7 +29,7 @@ def soft_histogram(frames: Tensor, bins: int, weights: Tensor | None = None) -> 
     Returns:
         Shape ``[B, C, bins]``, of :func:`precise_dtype`, differentiable in pixels and weights.
     """
-    counts: Tensor = _SoftHistogram.apply(frames, weights, bins)
+    counts: Tensor = _Spread.apply(frames, weights, bins, True)
     return counts
 
 
@@ -44,7 +44,7 @@ def interpolate(frames: Tensor, tables: Tensor) -> Tensor:
     Returns:
         The shape and dtype of ``frames``, differentiable in pixels and tables.
     """
-    values: Tensor = _Interpolation.apply(frames, tables)
+    values: Tensor = _Read.apply(frames, tables, True)
     return values
 
 
@@ -69,139 +69,99 @@ class _Vectorized(torch.autograd.Function):
         return result.unflatten(0, (info.batch_size, -1)), 0
 
 
-class _SoftHistogram(_Vectorized):
-    """Pixels ``[B, C, N]``, each with its weight, to counts ``[B, C, bins]``."""
+class _Spread(_Vectorized):
+    """Weights ``[B, C, N]`` of pixels, added up ``[B, C, n]``: at bin centers, ``linear``, or over each cell of [0, 1].
+
+    This is the adjoint of :class:`_Read`. Weights of pixels that are not finite do not count.
+    """
 
     @staticmethod
-    def forward(frames: Tensor, weights: Tensor | None, bins: int) -> Tensor:
-        whole = torch.zeros(*frames.shape[:2], bins, dtype=precise_dtype(frames.device), device=frames.device)
-        upper = torch.zeros_like(whole)
+    def forward(frames: Tensor, weights: Tensor | None, number: int, linear: bool) -> Tensor:
+        sums = torch.zeros(*frames.shape[:2], number, dtype=precise_dtype(frames.device), device=frames.device)
+        upper = torch.zeros_like(sums) if linear else sums
         for batch, span in _blocks(frames):
-            cell, part, finite = _locate(frames[batch, :, span], bins)
+            cell, part, counted = _locate(frames[batch, :, span], number, linear)
             if weights is None:
-                weight = finite.to(whole.dtype)
+                weight = counted.to(sums.dtype)
             else:
-                weight = torch.where(finite, weights[batch, :, span], 0).to(whole.dtype)
-            whole[batch].scatter_add_(2, cell, weight)
-            upper[batch].scatter_add_(2, cell, weight * part)
-        return whole - upper + torch.nn.functional.pad(upper, (1, 0))[..., :-1]
+                weight = torch.where(counted, weights[batch, :, span], 0).to(sums.dtype)
+            sums[batch].scatter_add_(2, cell, weight)
+            if linear:
+                upper[batch].scatter_add_(2, cell, weight * part)
+        return sums - upper + torch.nn.functional.pad(upper, (1, 0))[..., :-1] if linear else sums
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | None, int], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor | None, int, bool], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
+        ctx.linear = inputs[3]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         frames, weights = ctx.saved_tensors
         pixel_gradient = weight_gradient = None
-        if ctx.needs_input_grad[0]:
+        if ctx.linear and ctx.needs_input_grad[0]:
             pixel_gradient = _slopes(frames, gradient)
             if weights is not None:
                 pixel_gradient = pixel_gradient * weights.to(pixel_gradient.dtype)
         if ctx.needs_input_grad[1]:
+            read = _Read.apply(frames, gradient, ctx.linear)
             # A pixel that is not finite counts nowhere, whatever its weight.
-            weight_gradient = torch.where(frames.isfinite(), interpolate(frames, gradient), 0).to(weights.dtype)
-        return pixel_gradient, weight_gradient, None
+            weight_gradient = torch.where(frames.isfinite(), read, 0).to(weights.dtype)
+        return pixel_gradient, weight_gradient, None, None
 
 
-class _Interpolation(_Vectorized):
-    """Pixels ``[B, C, N]`` through tables ``[B, C, bins]``."""
+class _Read(_Vectorized):
+    """Tables ``[B, C, n]`` read at pixels ``[B, C, N]``: between bin centers, ``linear``, or in cells, 0 outside of [0, 1]."""
 
     @staticmethod
-    def forward(frames: Tensor, tables: Tensor) -> Tensor:
+    def forward(frames: Tensor, tables: Tensor, linear: bool) -> Tensor:
         tables = tables.to(working_dtype(frames))
-        matched = torch.empty_like(frames)
-        for batch, span in _blocks(frames):
-            pixels, table = frames[batch, :, span], tables[batch]
-            cell, part, finite = _locate(pixels, table.shape[2])
-            values = torch.lerp(table.gather(2, cell), table.gather(2, cell + 1), part)
-            matched[batch, :, span] = torch.where(finite, values, nearest_end(pixels))
-        return matched
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        frames, tables = ctx.saved_tensors
-        pixel_gradient = table_gradient = None
-        if ctx.needs_input_grad[0]:
-            pixel_gradient = _slopes(frames, tables) * gradient
-        if ctx.needs_input_grad[1]:
-            table_gradient = soft_histogram(frames, tables.shape[2], gradient).to(tables.dtype)
-        return pixel_gradient, table_gradient
-
-
-class _CellValues(_Vectorized):
-    """For each pixel of ``[B, C, N]`` the entry of ``[B, C, cells]`` at its cell, 0 outside of [0, 1]."""
-
-    @staticmethod
-    def forward(frames: Tensor, entries: Tensor) -> Tensor:
-        entries = entries.to(working_dtype(frames))
         values = torch.empty_like(frames)
         for batch, span in _blocks(frames):
-            pixels = frames[batch, :, span]
-            cell, _, finite = _locate(pixels, entries.shape[2] + 1)
-            values[batch, :, span] = torch.where(_inside(pixels, finite), entries[batch].gather(2, cell), 0)
+            pixels, table = frames[batch, :, span], tables[batch]
+            cell, part, counted = _locate(pixels, table.shape[2], linear)
+            read, other = table.gather(2, cell), torch.zeros((), dtype=table.dtype, device=table.device)
+            if linear:
+                read, other = torch.lerp(read, table.gather(2, cell + 1), part), nearest_end(pixels)
+            values[batch, :, span] = torch.where(counted, read, other)
         return values
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        frames, entries = inputs
-        ctx.save_for_backward(frames)
-        ctx.cells, ctx.dtype = entries.shape[2], entries.dtype
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.linear = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        sums: Tensor = _CellSums.apply(ctx.saved_tensors[0], gradient, ctx.cells)
-        return None, sums.to(ctx.dtype)
-
-
-class _CellSums(_Vectorized):
-    """Weights ``[B, C, N]``, summed over the pixels in each cell, to ``[B, C, cells]``."""
-
-    @staticmethod
-    def forward(frames: Tensor, weights: Tensor, cells: int) -> Tensor:
-        sums = torch.zeros(*frames.shape[:2], cells, dtype=precise_dtype(frames.device), device=frames.device)
-        for batch, span in _blocks(frames):
-            pixels = frames[batch, :, span]
-            cell, _, finite = _locate(pixels, cells + 1)
-            weight = torch.where(_inside(pixels, finite), weights[batch, :, span], 0)
-            sums[batch].scatter_add_(2, cell, weight.to(sums.dtype))
-        return sums
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.dtype = inputs[1].dtype
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
-        values: Tensor = _CellValues.apply(ctx.saved_tensors[0], gradient)
-        return None, values.to(ctx.dtype), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        frames, tables = ctx.saved_tensors
+        pixel_gradient = table_gradient = None
+        if ctx.linear and ctx.needs_input_grad[0]:
+            pixel_gradient = _slopes(frames, tables) * gradient
+        if ctx.needs_input_grad[1]:
+            table_gradient = _Spread.apply(frames, gradient, tables.shape[2], ctx.linear).to(tables.dtype)
+        return pixel_gradient, table_gradient, None
 
 
 def _slopes(frames: Tensor, tables: Tensor) -> Tensor:
     """The slope of the tables ``[B, C, bins]`` at each pixel ``[B, C, N]``."""
-    slopes: Tensor = _CellValues.apply(frames, tables.diff() * (tables.shape[2] - 1))
+    slopes: Tensor = _Read.apply(frames, tables.diff() * (tables.shape[2] - 1), False)
     return slopes
 
 
-def _locate(pixels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each pixel, the bin center at its left (int64), how far it is on the way to the next, and whether it is finite."""
+def _locate(pixels: Tensor, number: int, linear: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """For each pixel its cell (int64), how far in it the pixel lies, and whether it counts.
+
+    ``number`` is that of the bin centers, ``linear``, where all finite pixels count, or of the cells between them.
+    """
+    last = number - 1 if linear else number
     finite = torch.isfinite(pixels)
-    position = torch.where(finite, pixels, 0).to(working_dtype(pixels)).clamp(0, 1) * (bins - 1)
+    position = torch.where(finite, pixels, 0).to(working_dtype(pixels)).clamp(0, 1) * last
     # 8-bit content divided by 255 misses its bin center by a rounding error. Left there, that error would make the next
     # bin occur in the histogram, and the inverse of the distribution would bend towards a level that nobody painted.
     nearest = position.round()
-    position = torch.where((position - nearest).abs() <= (bins - 1) * torch.finfo(pixels.dtype).eps, nearest, position)
-    cell = position.floor().clamp(max=bins - 2)
-    return cell.long(), position - cell, finite
-
-
-def _inside(pixels: Tensor, finite: Tensor) -> Tensor:
-    return finite & (pixels >= 0) & (pixels <= 1)
+    position = torch.where((position - nearest).abs() <= last * torch.finfo(pixels.dtype).eps, nearest, position)
+    cell = position.floor().clamp(max=last - 1)
+    return cell.long(), position - cell, finite if linear else finite & (pixels >= 0) & (pixels <= 1)
 
 
 def _blocks(frames: Tensor) -> Iterator[tuple[slice, slice]]:
