@@ -31,12 +31,12 @@ def check_rows(name: str, rows: Tensor) -> None:
         raise ValueError(f"{name}: expected shape [..., bins] with 2 bins or more, got {list(rows.shape)}")
 
 
-def check_pair(image: Tensor, reference: Tensor) -> None:
+def check_pair(image: Tensor, reference: Tensor, channels: int | None = None) -> None:
     """Raise an error unless ``image`` is a batch ``[B, C, H, W]`` and ``reference`` goes with it, ``[1 or B, C, H', W']``."""
     check_pixels("image", image)
     check_pixels("reference", reference)
-    if image.ndim != 4:
-        raise ValueError(f"image: expected shape [B, C, H, W], got {list(image.shape)}")
+    if image.ndim != 4 or channels not in (None, image.shape[1]):
+        raise ValueError(f"image: expected shape [B, {channels or 'C'}, H, W], got {list(image.shape)}")
     if reference.ndim != 4 or reference.shape[0] not in (1, image.shape[0]) or reference.shape[1] != image.shape[1]:
         raise ValueError(
             f"reference: expected shape [1 or {image.shape[0]}, {image.shape[1]}, H, W] to go with an image of "

@@ -47,19 +47,19 @@ class Frame:
     mask: Tensor | None = None
     source: Any = None
 
+    def fitted_mask(self) -> Tensor | None:
+        """The mask ``[H, W]``; a ValueError if it holds NaN."""
+        return None if self.mask is None else fit_mask("image_mask", self.mask, self.pixels)
+
 
 @dataclass(frozen=True)
 class Report:
-    """What the user should be told of a run, or of a part of it. Reports add."""
+    """What the user should be told of a run, or of a part of it, each a number of values or of frames. Reports add."""
 
     image_missing: int = 0
-    """How many values of frames are NaN or infinite."""
     reference_missing: int = 0
-    """How many values of references are."""
     untouched: int = 0
-    """How many frames are left as they are, since nothing counts in their mask or their reference's."""
     fallbacks: int = 0
-    """For how many frames or references the device had too little memory."""
 
     def __add__(self, other: "Report") -> "Report":
         return Report(*(own + others for own, others in zip(astuple(self), astuple(other), strict=True)))

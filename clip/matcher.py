@@ -27,21 +27,18 @@ _CONVERSION_ERROR = 2.0**-20
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a reference. Sums of such measurements are measurements."""
+    """What each step has measured of a reference, nothing where nothing counts, and in which channels values count."""
 
     of_steps: dict[Step, Any]
-    """For each step, once for equal ones; empty where nothing counts."""
     counted: list[bool]
-    """Of each channel, whether any of its values count."""
     report: Report
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A reference that many frames can be matched to."""
+    """A reference that many frames can be matched to: what each step has prepared; None where nothing counts."""
 
     parts: Sequence[Any] | None
-    """What each step has prepared; None where nothing of the reference counts."""
     report: Report
     channels: int
 
@@ -101,20 +98,20 @@ class Matcher:
         prepared = {step: step.prepare(of_step) for step, of_step in measured.of_steps.items()}
         return Prepared([prepared.get(step) for step in self.steps], measured.report, channels)  # type: ignore[arg-type]
 
-    def measure(self, plan: Plan) -> Any:
-        """Measure a frame for the first step of which its transform has no part."""
+    def measure(self, plan: Plan, index: int) -> Any:
+        """Measure a frame for a step; None where there is nothing to measure, or no way to it since the reference is empty."""
         frame, _, transform = plan
-        step = self.steps[len(transform.parts)]
-        if not isinstance(step, Step):
+        step = self.steps[index]
+        if not isinstance(step, Step) or len(transform.parts) < index:
             return None
-        picture = self._picture(frame.pixels[:3], _mask(frame))
+        picture = self._picture(frame.pixels[:3], frame.fitted_mask())
         _, pixels = complete(transform, (), picture, (), self._memory(picture))
         return step.measure(picture if pixels is picture.pixels else Picture(pixels, picture.weights))
 
     def follow(self, plan: Plan) -> tuple[Plan, FrameStatistics | None]:
         """Solve for the transform of a frame, and take what smoothing needs to know of it."""
         frame, reference, start = plan
-        colors, mask = frame.pixels[:3], _mask(frame)
+        colors, mask = frame.pixels[:3], frame.fitted_mask()
         if reference.parts is None or (mask is not None and not mask.any()):
             return plan, None
         picture, step = self._picture(colors, mask), self.steps[0]
@@ -131,7 +128,7 @@ class Matcher:
     def match(self, plan: Plan) -> Matched:
         """Apply what is known of a frame's transform, solve for the rest, blend, and write to the frame's ``out``."""
         frame, reference, transform = plan
-        mask = None if frame.mask is None else fit_mask("image_mask", frame.mask, frame.pixels)
+        mask = frame.fitted_mask()
         if reference.parts is None or (mask is not None and not mask.any()):
             frame.out.copy_(frame.pixels)
             return Matched(frame, reference.report + Report(untouched=1))
@@ -191,10 +188,6 @@ class Matcher:
             write(*planes, mask)
         else:
             by_stripes(write, *planes, *([] if mask is None else [mask]))
-
-
-def _mask(frame: Frame) -> Tensor | None:
-    return None if frame.mask is None else fit_mask("image_mask", frame.mask, frame.pixels)
 
 
 def or_on_cpu(verb: Callable[[Matcher, _Item], _Result], matcher: Matcher, item: _Item) -> _Result:

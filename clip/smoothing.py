@@ -22,12 +22,9 @@ _SAMPLES = 96
 
 @dataclass(frozen=True)
 class FrameStatistics:
-    """What smoothing needs to know of a frame.
+    """What smoothing needs to know of a frame: its own transform, its cumulative distribution ``[C, bins]``, and some pixels.
 
-    Attributes:
-        transform: its own.
-        cdf: its cumulative distribution, shape ``[C, bins]``.
-        samples: some of its pixels, always at the same places, shape ``[C, n]``; NaN where they do not count.
+    These, ``samples`` ``[C, n]``, are always at the same places; NaN where they do not count.
     """
 
     transform: ColorTransform
@@ -43,45 +40,32 @@ class TransferSmoothing:
     most pixels in one direction: where the median pixel runs ahead of the average picture, the new frame gets as much weight
     as it takes to keep up. A cut shows in the histograms, as a Wasserstein distance from one frame to the next far above
     that of the frames before, and the average starts anew. A frame of one color, such as white or black between scenes,
-    has nothing to follow: it gets the transform of the frames before and does not change it.
-
-    Args:
-        window: in frames, 1 or more; 1 follows every frame.
-        opening: the transform for frames of one color before all others; by default each has its own.
+    has nothing to follow: it gets the transform of the frames before, or ``opening`` or its own where there are none, and does
+    not change it.
     """
 
     def __init__(self, window: int, opening: ColorTransform | None = None) -> None:
-        self._weight = 2 / (window + 1)
-        self._opening = opening
-        self._transform: ColorTransform | None = None
-        self._cdf: Tensor | None = None
-        self._samples: Tensor | None = None
+        self._weight, self._opening = 2 / (window + 1), opening
+        self._average: FrameStatistics | None = None
         self._movement: float | None = None
 
     def follow(self, frame: FrameStatistics) -> ColorTransform:
         """Take the next frame into the average and return the transform for it."""
+        before = self._average
         if is_flat(frame.cdf):
-            return self._transform or self._opening or frame.transform
-        samples = frame.samples.clone()
-        if (
-            self._transform is None
-            or self._cdf is None
-            or self._samples is None
-            # A picture of another size is another scene.
-            or self._samples.shape != samples.shape
-            or self._is_cut(self._cdf, frame.cdf)
-        ):
-            self._transform = frame.transform
-        else:
-            ahead = (samples - self._samples).nanmedian(dim=1).values.abs().nan_to_num(nan=0).max().item()
+            return (before.transform if before else self._opening) or frame.transform
+        # A picture of another size is another scene.
+        if before and before.samples.shape == frame.samples.shape and not self._is_cut(before.cdf, frame.cdf):
+            samples = frame.samples
+            ahead = (samples - before.samples).nanmedian(dim=1).values.abs().nan_to_num(nan=0).max().item()
             # With a weight of 1 - _LAG / ahead, the average is left behind by _LAG.
             weight = max(self._weight, 1 - _LAG / ahead) if ahead > 0 else self._weight
-            self._transform = self._transform.averaged(frame.transform, weight)
             # Where a mask moves, pixels begin to be watched.
-            samples = torch.where(self._samples.isnan(), samples, torch.lerp(self._samples, samples, weight))
-            samples = torch.where(samples.isnan(), self._samples, samples)
-        self._samples, self._cdf = samples, frame.cdf
-        return self._transform
+            samples = torch.where(before.samples.isnan(), samples, torch.lerp(before.samples, samples, weight))
+            samples = torch.where(samples.isnan(), before.samples, samples)
+            frame = FrameStatistics(before.transform.averaged(frame.transform, weight), frame.cdf, samples)
+        self._average = frame
+        return frame.transform
 
     def _is_cut(self, cdf_before: Tensor, cdf: Tensor) -> bool:
         distance = (cdf - cdf_before).abs().mean(dim=1).max().item()

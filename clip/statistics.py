@@ -50,7 +50,7 @@ class Run:
         total = 0
         if self.clip.lengths is not None:
             frames, references = self.clip.lengths
-            passes = sum(isinstance(step, Step) and step.measures_source for step in self.matcher.steps)
+            passes = sum(isinstance(step, Step) for step in self.matcher.steps)
             expected = {"uniform": frames * passes, "per_frame": 0}.get(self.settings.source_stats, 1)
             expected += references if self.settings.reference_stats == "pooled" else 0
             total = frames + (self.measured if self.matched else max(self.measured, expected))
@@ -105,11 +105,11 @@ def per_frame(run: Run, frames: Callable[[], Iterable[Frame]] | None = None) -> 
 def uniform(run: Run) -> Iterator[Plan]:
     """All frames together: one transform for each reference."""
     sources: list[Any] = []
-    for step in run.matcher.steps:
+    for index, step in enumerate(run.matcher.steps):
         total: Any = None
-        if isinstance(step, Step) and step.measures_source:
+        if isinstance(step, Step):
             plans = _from_sources(run, sources, run.clip.first_pass or run.clip.frames)
-            for measured in run.map(partial(_measure_for_sum, len(sources)), plans, together=run.clip.together):
+            for measured in run.map(partial(_measure_for_sum, index), plans, together=run.clip.together):
                 total = total if measured is None else run.call(add, "image", total, measured)
                 run.step()
             total = total if run.clip.combine is None else run.clip.combine(total)
@@ -127,20 +127,20 @@ def target_frame(run: Run) -> Iterator[Plan]:
     Raises:
         ValueError: the clip has no such frame, or there is nothing to measure in it.
     """
-    index = run.settings.target_index
-    plan = next(islice(per_frame(run, run.clip.first_pass), index, None), None)
+    target = run.settings.target_index
+    plan = next(islice(per_frame(run, run.clip.first_pass), target, None), None)
     if plan is None:
-        raise ValueError(f"target_index: expected the index of a frame of the image, got {index}")
+        raise ValueError(f"target_index: expected the index of a frame of the image, got {target}")
     frame, reference, _ = plan
     sources: list[Any] = []
-    for step in run.matcher.steps:
-        source: Any = None
-        if isinstance(step, Step) and step.measures_source:
-            transform = run.call(run.solve, sources, reference)
-            (source,) = run.map(partial(_measure, len(sources)), [(frame, reference, transform)], together=False)
-            if source is None or not (source.weights if isinstance(source, ColorSample) else source).any():
-                missing = "a reference to go to" if source is None else "pixels to measure"
-                raise ValueError(f"target_index: expected a frame with {missing}, got {index} with none")
+    for index, step in enumerate(run.matcher.steps):
+        plan = frame, reference, run.call(run.solve, sources, reference)
+        (source,) = run.map(partial(Matcher.measure, index=index), [plan], together=False)
+        if isinstance(step, Step) and (
+            source is None or not (source.weights if isinstance(source, ColorSample) else source).any()
+        ):
+            missing = "a reference to go to" if source is None else "pixels to measure"
+            raise ValueError(f"target_index: expected a frame with {missing}, got {target} with none")
         sources.append(source)
     run.step()
     yield from _from_sources(run, sources, run.clip.frames)
@@ -213,17 +213,12 @@ def _from_sources(run: Run, sources: Sequence[Any], frames: Callable[[], Iterabl
         yield frame, reference, solved[1]
 
 
-def _measure(index: int, matcher: Matcher, plan: Plan) -> Any:
-    """Measure a frame for a step; None where there is no way to that step, since nothing of the reference counts."""
-    return matcher.measure(plan) if len(plan[2].parts) == index else None
-
-
 def _measure_for_sum(index: int, matcher: Matcher, plan: Plan) -> Any:
     """Measure a frame, in whole numbers, so that sums over frames are exact, and the same in whatever order they are added.
 
     Sums of weights and of colors are fractions, unlike counts. A pixel that is not finite counts 0.
     """
-    measured, step = _measure(index, matcher, plan), matcher.steps[index]
+    measured, step = matcher.measure(plan, index), matcher.steps[index]
     whole = plan[0].mask is None and isinstance(step, Step) and step.channelwise
     if whole or not isinstance(measured, Tensor) or measured.requires_grad:
         return measured

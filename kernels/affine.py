@@ -13,16 +13,9 @@ _ALIGNMENT = 64
 
 
 def apply_affine(pixels: Tensor, affine: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """Send each color through an affine map.
+    """Send each color of ``pixels`` ``[C, H, W]`` through ``affine`` ``[C, C + 1]``, a matrix with the offset as last column.
 
-    Args:
-        pixels: floating point, shape ``[C, H, W]``, any strides.
-        affine: shape ``[C, C + 1]``, a matrix with the offset as its last column.
-        out: where to write the result, of the shape, dtype and device of ``pixels``, which it may be itself; only where no
-            gradient is wanted. New memory by default.
-
-    Returns:
-        Shape and dtype of ``pixels``, differentiable in both.
+    Differentiable in both. Where no gradient is wanted, ``out`` like ``pixels``, or ``pixels`` itself, can take the result.
     """
     if wants_gradient(pixels, affine):
         affine = cast(affine, pixels)

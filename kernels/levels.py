@@ -24,15 +24,9 @@ _WEIGHTED_STRETCH = 1 << 19
 
 
 def count(pixels: Tensor, bins: int = LEVELS, weights: Tensor | None = None) -> Tensor:
-    """Count the pixels of each channel in soft bins, as :func:`histogram` describes it.
+    """Count the pixels of each channel of ``[C, H, W]`` in soft bins, as :func:`histogram` describes it.
 
-    Args:
-        pixels: floating point, shape ``[C, H, W]``, any strides.
-        bins: 2 to 65536.
-        weights: how much each pixel counts, not negative, of a shape that broadcasts to that of ``pixels``.
-
-    Returns:
-        Shape ``[C, bins]``, of :func:`precise_dtype`.
+    Weights broadcast to the shape of ``pixels``. The counts ``[C, bins]`` are of :func:`precise_dtype`.
     """
     planes = (pixels,) if weights is None else (pixels, weights.expand(pixels.shape))
     if torch.is_grad_enabled() and wants_gradient(*planes):
@@ -52,16 +46,9 @@ def count(pixels: Tensor, bins: int = LEVELS, weights: Tensor | None = None) -> 
 
 
 def look_up(pixels: Tensor, table: Tensor, out: Tensor | None = None) -> Tensor:
-    """Send each pixel through the table of its channel, as :func:`apply_transfer` describes it.
+    """Send pixels ``[C, H, W]`` through the tables ``[C or 1, bins]`` of their channels, as :func:`apply_transfer` does.
 
-    Args:
-        pixels: floating point, shape ``[C, H, W]``, any strides.
-        table: shape ``[C or 1, bins]``.
-        out: where to write the result, of the shape and on the device of ``pixels``, which it may be itself; only where no
-            gradient is wanted.
-
-    Returns:
-        The shape and dtype of ``pixels``; ``out``, where that is given.
+    Where no gradient is wanted, ``out``, of their shape and on their device, or ``pixels`` itself can take the result.
     """
     table = table.expand(len(pixels), -1)
     if torch.is_grad_enabled() and wants_gradient(pixels, table):

@@ -12,14 +12,9 @@ from .workers import spread
 def quantile_function(cdf: Tensor, probability: Tensor) -> Tensor:
     """Invert a cumulative distribution by linear interpolation between the levels that occur in it.
 
-    Args:
-        cdf: floating point, shape ``[..., bins]``, rising to 1, with at least one counted pixel in each row.
-        probability: same dtype and device, shape ``[..., n]``, in [0, 1] and never falling from left to right. The other
-            dimensions of ``cdf`` broadcast to its own.
-
-    Returns:
-        Levels in [0, 1] of the shape of ``probability``, differentiable in both. What is below the first level that occurs
-        goes there.
+    ``cdf`` ``[..., bins]`` rises to 1, and counts a pixel in each row. ``probability`` ``[..., n]``, of its dtype and on its
+    device, lies in [0, 1] and never falls from left to right; the other dimensions of ``cdf`` broadcast to its own. The result
+    has its shape, levels in [0, 1], differentiable in both. What is below the first level that occurs goes there.
     """
     cdf = cdf.expand(*probability.shape[:-1], cdf.shape[-1])
     if cdf.device.type != "cpu" or (torch.is_grad_enabled() and wants_gradient(cdf, probability)):

@@ -18,31 +18,20 @@ from .workers import stripe_size
 
 
 def soft_histogram(frames: Tensor, bins: int, weights: Tensor | None = None) -> Tensor:
-    """Count pixels in the two bins around each, in proportion to its nearness.
+    """Count pixels in the two bins around each, in proportion to its nearness; bin ``k`` is centered at ``k / (bins - 1)``.
 
-    Args:
-        frames: floating point, shape ``[B, C, N]``. Values outside of [0, 1] count at the nearest end, NaN and infinite ones
-            not at all.
-        bins: 2 or more; bin ``k`` is centered at ``k / (bins - 1)``.
-        weights: how much each pixel counts, in the shape of ``frames``; by default each counts as 1.
-
-    Returns:
-        Shape ``[B, C, bins]``, of :func:`precise_dtype`, differentiable in pixels and weights.
+    Values of ``frames`` ``[B, C, N]`` outside of [0, 1] count at the nearest end, NaN and infinite ones not at all, others as
+    their ``weights``, of the same shape. The counts ``[B, C, bins]``, of :func:`precise_dtype`, are differentiable in both.
     """
     counts: Tensor = _Spread.apply(frames, weights, bins, True)
     return counts
 
 
 def interpolate(frames: Tensor, tables: Tensor) -> Tensor:
-    """Send pixels through the tables of their channels, linearly between entries.
+    """Send pixels through the tables of their channels, linearly between entries; ``k`` is what ``k / (bins - 1)`` becomes.
 
-    Args:
-        frames: floating point, shape ``[B, C, N]``. Values outside of [0, 1] go where the nearest end goes; NaN becomes 0 and
-            an infinity the nearest end.
-        tables: floating point, shape ``[B, C, bins]``; entry ``k`` is what ``k / (bins - 1)`` becomes.
-
-    Returns:
-        The shape and dtype of ``frames``, differentiable in pixels and tables.
+    Values of ``frames`` ``[B, C, N]`` outside of [0, 1] go where the nearest end goes; NaN becomes 0, an infinity the nearest
+    end. The result is differentiable in pixels and in ``tables`` ``[B, C, bins]``.
     """
     values: Tensor = _Read.apply(frames, tables, True)
     return values

@@ -42,10 +42,7 @@ def stripe_size(device: torch.device) -> int:
 def map_frames(function: Callable[[_Item], _Result], items: Iterable[_Item], *, together: bool = False) -> Iterator[_Result]:
     """Yield ``function(item)`` for each item, in order, without gradients, in threads for frames.
 
-    Args:
-        function: may call :func:`by_stripes` and :func:`spread`.
-        items: taken only as threads get free to work on them.
-        together: whether several items are worked on at a time; else the stripes of one are.
+    Items are taken only as threads get free to work on them: several at a time, ``together``, or one whose stripes are.
     """
     if hasattr(_here, "stripes"):
         # This is such a thread already.
@@ -83,14 +80,8 @@ def spread(function: Callable[..., _Result], *items: Iterable[Any]) -> list[_Res
 def by_stripes(function: Callable[..., _Result], *planes: Tensor, pixels: int | None = None) -> list[_Result]:
     """Call ``function`` on horizontal stripes of pictures: several at a time on the CPU, one by one where there are gradients.
 
-    Args:
-        function: called with a stripe of each of the planes, which are views.
-        planes: shape ``[..., H, W]``, all of one height.
-        pixels: how many to a stripe, by default :func:`stripe_size`; 0 for a stripe for each thread, where nothing depends on
-            how they are cut.
-
-    Returns:
-        The results from top to bottom.
+    It gets views of ``planes`` ``[..., H, W]``, all of one height, of so many ``pixels`` or, by default, :func:`stripe_size`; 0
+    makes a stripe for each thread, where nothing depends on how they are cut. The results come from top to bottom.
     """
     first = planes[0]
     alone = first.device.type != "cpu" or torch.is_grad_enabled() or first.numel() <= _FEW

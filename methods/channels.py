@@ -62,15 +62,8 @@ def nearest_transfer_function(source_counts: Tensor, reference_counts: Tensor) -
 
     This is conventional histogram matching as textbooks have it, and as the first algorithm of the supplement to Otsuka et al.
     2025, "Rethinking image histogram matching for image classification", writes it down: of several levels equally near, the
-    darkest one. It has no gradient.
-
-    Args:
-        source_counts: a histogram at 65536 levels, shape ``[C, 65536]``, as :func:`histogram` gives it with so many bins.
-        reference_counts: the same of the reference, shape ``[C or 1, 65536]``.
-
-    Returns:
-        A table in the shape of the source's histogram. All levels that round to the same one of 256 have the same value in it,
-        which is one of 256 levels again.
+    darkest one. It has no gradient. Histograms ``[C, LEVELS]`` and ``[C or 1, LEVELS]`` make a table ``[C, LEVELS]``, where all
+    levels that round to the same one of 256 have the same value.
     """
     nearest_8bit = (torch.arange(LEVELS, device=source_counts.device) + 128) // 257
     source_cdf, reference_cdf = (

@@ -78,13 +78,9 @@ class ColorSpace:
         return RUDERMAN_OPPONENTS if self.name == "log_cones" else None
 
     def split(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Take a picture apart into channels to match and what is kept.
+        """Take RGB ``[3, H, W]`` in [0, 1] apart into channels to match, ``[c, H, W]``, and what :meth:`join` needs besides.
 
-        Args:
-            rgb: floating point, shape ``[3, H, W]``, values in [0, 1].
-
-        Returns:
-            The channels to match, shape ``[c, H, W]``, in [0, 1] but for ``log_cones``; and what :meth:`join` needs besides.
+        The channels lie in [0, 1] but for those of ``log_cones``.
         """
         if self.name == "rgb":
             return rgb, None
@@ -93,15 +89,7 @@ class ColorSpace:
         return channels[:matched], channels[matched:] if matched < len(channels) else None
 
     def join(self, channels: Tensor, kept: Tensor | None) -> Tensor:
-        """Put a picture together again, the inverse of :meth:`split`.
-
-        Args:
-            channels: floating point, shape ``[c, H, W]``.
-            kept: what :meth:`split` has kept.
-
-        Returns:
-            RGB, shape ``[3, H, W]``; beyond [0, 1] for colors that RGB does not hold.
-        """
+        """Put what :meth:`split` has made together to RGB ``[3, H, W]`` again; beyond [0, 1] for colors it does not hold."""
         if self.name == "rgb":
             return channels
         return _convert(_CONVERSIONS[self.name][1], channels if kept is None else torch.cat([channels, kept]), 3)

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..kernels.dtypes import nearest_end
 from ..kernels.levels import LEVELS, count
 from ..kernels.workers import spread
 from .transform import Part, Picture, Step
@@ -54,23 +55,17 @@ class ExactStep(Step):
 
 
 def exact_specification(channel: Tensor, reference_counts: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Give one channel exactly the histogram of a reference.
+    """Give one channel ``[H, W]`` in [0, 1] exactly the histogram ``[LEVELS]``, float64, of a reference, without gradient.
 
     Pixels are put in a strict order: by their 16-bit level, equal ones by the sum of growing neighborhoods (Coltuc, Bolon
     and Chassery 2006), and what is equal even then, by position. The darkest pixel gets the reference's darkest level and so
     on. Where the reference counts as many pixels as the channel, the histograms are the same, level by level; else each pixel
     gets the reference's level at its own place in the order, in proportion.
 
-    Args:
-        channel: floating point, shape ``[H, W]``, values in [0, 1]; others count at the nearest end.
-        reference_counts: how many pixels of the reference have each of the 65536 levels, shape ``[65536]``, float64.
-        weights: how much each pixel counts, shape ``[H, W]``; by default each counts as 1. Pixels with weight 0 and those
-            that are not finite have no place in the order and stay as they are, the latter at the nearest end.
-
-    Returns:
-        Shape and dtype of ``channel``, without gradient.
+    ``weights`` ``[H, W]`` say how much each pixel counts. Pixels with weight 0 and those that are not finite have no place in
+    the order and stay as they are, the latter at the nearest end.
     """
-    result = channel.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0)
+    result = nearest_end(channel)
     counted = channel.isfinite()
     if weights is not None:
         counted &= weights > 0
@@ -103,22 +98,22 @@ def _order(channel: Tensor, place: Tensor) -> Tensor:
                 if its_ring == ring:
                     total = total + framed[down : down + height, right : right + width]
         sums.append(total.flatten()[place].long())
-    ordered, order = _key(sums, (0, 1, 2)).sort(stable=True)
+    ordered, order = _key(sums[:3], _BITS[:3]).sort(stable=True)
     # Most pixels differ by now; only the others are compared further.
     same = ordered.diff() == 0
     tied = torch.nn.functional.pad(same, (1, 0)) | torch.nn.functional.pad(same, (0, 1))
     where = tied.nonzero()[:, 0]
     group = torch.nn.functional.pad((~same).cumsum(0), (1, 0))[where]
     among = order[where]
-    by_rings = _key([total[among] for total in sums], (3, 4, 5)).argsort(stable=True)
+    by_rings = _key([total[among] for total in sums[3:]], _BITS[3:]).argsort(stable=True)
     by_group = group[by_rings].argsort(stable=True)
     order[where] = among[by_rings][by_group]
     return place[order]
 
 
-def _key(sums: Sequence[Tensor], neighborhoods: tuple[int, ...]) -> Tensor:
-    """One number to sort by several sums, the first of them first."""
-    key = torch.zeros_like(sums[0])
-    for neighborhood in neighborhoods:
-        key = (key << _BITS[neighborhood]) | sums[neighborhood]
+def _key(sums: Sequence[Tensor], bits: Sequence[int]) -> Tensor:
+    """One number to sort by several sums of so many bits, the first of them first."""
+    key = sums[0]
+    for total, its_bits in zip(sums[1:], bits[1:], strict=True):
+        key = (key << its_bits) | total
     return key

@@ -55,11 +55,9 @@ class LinearStep(Step):
 
 
 def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Sum up the first and second moments of colors ``[C, H, W]``, finite, each with its weight ``[H, W]`` or as one pixel.
+    """Sum up the first and second moments of finite colors ``[C, H, W]``, each with its weight ``[H, W]`` or as one pixel.
 
-    Returns:
-        Shape ``[C + 1, C + 1]``, float64, on the CPU: the sum over all pixels of ``x x^T`` with ``x = (1, color)``. Moments of
-        several pictures add. Differentiable in both arguments.
+    The sum over all pixels of ``x x^T`` with ``x = (1, color)``: ``[C + 1, C + 1]``, float64, on the CPU, differentiable.
     """
     channels = len(pixels)
     # Single precision loses least around the mean.
@@ -109,15 +107,10 @@ def monge_kantorovich(source: Tensor, reference: Tensor, span: Sequence[float]) 
     With the covariances A of the source and B of the reference, its matrix is ``A^-1/2 (A^1/2 B A^1/2)^1/2 A^-1/2`` (Pitie and
     Kokaram 2007, "The linear Monge-Kantorovitch linear colour mapping for example-based colour transfer"). Where the colors of
     the source vary less than rounding to 8 bits adds, in a gray or in an even picture, the covariance is taken as that of
-    rounding, since there is nothing to stretch.
+    rounding, since there is nothing to stretch. ``span`` tells what a step of 1 is in each channel, in the units in which the
+    change of colors is to be least.
 
-    Args:
-        source: the source's moments as :func:`color_moments` gives them, shape ``[C + 1, C + 1]``.
-        reference: the reference's.
-        span: what a step of 1 is in each channel, in the units in which the change of colors is to be least.
-
-    Returns:
-        Shape ``[C, C + 1]``, float64: the matrix and, in the last column, the offset. Differentiable in both moments.
+    Moments as :func:`color_moments` gives them make a map ``[C, C + 1]``, float64, differentiable in both.
     """
     (source_mean, source_covariance), (reference_mean, reference_covariance) = map(mean_and_covariance, (source, reference))
     units = torch.tensor(span, dtype=source.dtype)
@@ -133,15 +126,8 @@ def mean_and_deviation(source: Tensor, reference: Tensor, axes: Tensor | None = 
     """The affine map that gives the source the reference's mean, and along each axis its standard deviation.
 
     This is the statistical step of Reinhard et al. 2001, "Color transfer between images"; they take it along the axes of the
-    space l-alpha-beta. Where the source varies less than rounding to 8 bits adds, its deviation is taken as that.
-
-    Args:
-        source: the source's moments as :func:`color_moments` gives them, shape ``[C + 1, C + 1]``.
-        reference: the reference's.
-        axes: as the rows of a matrix ``[C, C]``, float64; by default the channels.
-
-    Returns:
-        Shape ``[C, C + 1]``, float64: the matrix and, in the last column, the offset. Differentiable in both moments.
+    space l-alpha-beta. Where the source varies less than rounding to 8 bits adds, its deviation is taken as that. The axes are
+    the rows of a matrix ``[C, C]``, float64, by default the channels; for the rest see :func:`monge_kantorovich`.
     """
     (source_mean, source_covariance), (reference_mean, reference_covariance) = map(mean_and_covariance, (source, reference))
     axes = torch.eye(len(source_mean), dtype=source.dtype) if axes is None else axes

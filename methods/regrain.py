@@ -42,15 +42,9 @@ def regrain(
     at its edges (Pitie, Kokaram and Dahyot 2007, "Automated colour grading using colour distribution transfer", sec. 4). The
     unknown is the change of color ``u - original``: it is found by Jacobi iterations, first on smaller pictures.
 
-    Args:
-        matched: floating point, shape ``[C, H, W]``.
-        original: the picture that it was made from, of the same shape.
-        strength: phi in an even area, above 0.
-        iterations: how many at full size, at half of it, at a quarter and so on.
-        weights: how much each pixel of ``matched`` is worth, 0 to 1, shape ``[H, W]``; where 0, colors come from around it.
-
-    Returns:
-        Shape, dtype and device of ``matched``, differentiable in all tensors.
+    Pictures are ``[C, H, W]``, ``strength`` is phi in an even area, and there are so many ``iterations`` at full size, at half
+    of it, at a quarter and so on. A pixel of ``matched`` is worth its weight ``[H, W]``, 0 to 1; where that is 0, colors come
+    from around it. Differentiable in all tensors.
     """
     change = (matched - original).contiguous()
     return original + _smooth(change, original.contiguous(), strength, iterations, weights)

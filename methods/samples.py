@@ -24,12 +24,7 @@ class ColorSample:
 
     @classmethod
     def of(cls, pixels: Tensor, weights: Tensor | None = None) -> "ColorSample":
-        """Take all pixels of a small picture, and of a large one as many as tell its distribution.
-
-        Args:
-            pixels: floating point, shape ``[C, H, W]``.
-            weights: how much each pixel counts, shape ``[H, W]``; by default each counts as 1.
-        """
+        """Take all pixels of a small picture ``[C, H, W]``, of a large one as many as tell its distribution."""
         height, width = pixels.shape[1:]
         if weights is not None:
             # Not on a grid, between the points of which a small mask could fall.

@@ -201,10 +201,7 @@ def spread_rotations(number: int, channels: int, seed: int = 0) -> Tensor:
     """Rotations whose axes are spread over all directions, the first of them none.
 
     Each is the one among random ones whose axes are furthest from those of the few before it. Pitie et al. 2007 optimize the
-    spread, which takes fewer rotations than random ones.
-
-    Returns:
-        Shape ``[number, channels, channels]``, float64; the same for the same arguments.
+    spread, which takes fewer rotations than random ones. ``[number, channels, channels]``, float64, the same at each call.
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = [torch.eye(channels, dtype=torch.float64)]

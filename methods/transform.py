@@ -138,16 +138,10 @@ def complete(
 ) -> tuple[ColorTransform, Tensor]:
     """Send a picture through what is known of a transform, and through what is solved for the picture itself after that.
 
-    Args:
-        transform: its parts are those of the first steps.
-        steps: of the method; none to apply what is known.
-        picture: the picture to match.
-        prepared: what each step has prepared of the reference.
-        out: memory that may be used for the result; None where a gradient is wanted.
-        to_the_end: False to stop when all is solved.
-
-    Returns:
-        The transform with a part for each step, and what has become of the pixels, in ``out`` or in memory of its own.
+    The parts of ``transform`` are those of the first of the method's ``steps``; without steps, all that is known is applied.
+    ``prepared`` is what each step has prepared of the reference. The result is the transform with a part for each step, and
+    what has become of the pixels, in ``out``, see :meth:`Part.apply`, or in memory of its own. If not ``to_the_end``, pixels
+    go only as far as it takes to solve for all parts.
     """
     pixels, parts = picture.pixels, list(transform.parts)
     for index in range(max(len(parts), len(steps))):

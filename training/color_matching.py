@@ -8,7 +8,7 @@ from itertools import cycle
 import torch
 from torch import Tensor
 
-from ..checks import check_bins, check_choice, check_count
+from ..checks import check_bins, check_choice, check_count, check_pair
 from ..kernels.dtypes import wants_gradient, working_dtype
 from ..kernels.workers import in_thread
 from ..methods.color_space import COLOR_SPACES
@@ -75,10 +75,11 @@ class ColorMatching(torch.nn.Module):
             TypeError: an argument is not a floating-point tensor.
             ValueError: a shape does not fit, or nothing of a reference counts.
         """
-        _check_batch("image", image, image_weights)
-        _check_batch("reference", reference, reference_weights)
-        if len(reference) not in (1, len(image)):
-            raise ValueError(f"reference: expected 1 or {len(image)} to go with the images, got {len(reference)}")
+        check_pair(image, reference, channels=3)
+        for name, batch, weights in (("image", image, image_weights), ("reference", reference, reference_weights)):
+            fitting = [[count, *batch.shape[2:]] for count in (1, len(batch))]
+            if weights is not None and list(weights.shape) not in fitting:
+                raise ValueError(f"{name}_weights: expected shape {fitting[0]} or {fitting[1]}, got {list(weights.shape)}")
         arguments = (image, reference, image_weights, reference_weights)
         if METHODS[self.method].differentiable and wants_gradient(*arguments):
             return self._match(*arguments)
@@ -116,13 +117,3 @@ def _prepare(step: Step | Part, reference: Picture) -> object:
     if reference.weights is not None and not reference.weights.any():
         raise ValueError("reference: expected pixels that count in every channel, got a channel with none")
     return step.prepare(measured)
-
-
-def _check_batch(name: str, batch: Tensor, weights: Tensor | None) -> None:
-    if not isinstance(batch, Tensor) or not batch.is_floating_point():
-        raise TypeError(f"{name}: expected a floating-point tensor, got {getattr(batch, 'dtype', type(batch).__name__)}")
-    if batch.ndim != 4 or batch.shape[1] != 3 or batch.numel() == 0:
-        raise ValueError(f"{name}: expected shape [B, 3, H, W] with no side of 0, got {list(batch.shape)}")
-    fitting = [(count, *batch.shape[2:]) for count in (1, len(batch))]
-    if weights is not None and tuple(weights.shape) not in fitting:
-        raise ValueError(f"{name}_weights: expected shape {list(fitting[0])} or {list(fitting[1])}, got {list(weights.shape)}")

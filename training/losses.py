@@ -125,7 +125,7 @@ class HistogramLoss(torch.nn.Module):
         return f"order={self.order}, bins={self.bins}, reduction={self.reduction}"
 
 
-class SlicedHistogramLoss(torch.nn.Module):
+class SlicedHistogramLoss(HistogramLoss):
     """:func:`sliced_histogram_loss` as a module, with its arguments, and with other directions at each call.
 
     Modules of one ``seed`` take the same directions in their first call, in their second and so on; a state dict tells where.
@@ -137,18 +137,15 @@ class SlicedHistogramLoss(torch.nn.Module):
     def __init__(
         self, directions: int = DIRECTIONS, order: int = 2, bins: int = 256, reduction: str = "mean", seed: int = 0
     ) -> None:
-        super().__init__()
-        _check_settings(order, bins, reduction)
+        super().__init__(order, bins, reduction)
         check_count("directions", directions, 1)
         check_count("seed", seed, 0)
-        self.directions, self.order, self.bins, self.reduction = directions, order, bins, reduction
-        self.next_seed = seed
+        self.directions, self.next_seed = directions, seed
 
     def forward(
         self, image: Tensor, reference: Tensor, image_weights: Tensor | None = None, reference_weights: Tensor | None = None
     ) -> Tensor:
         """Measure along new directions; arguments, result and errors are those of :func:`sliced_histogram_loss`."""
-        _check_settings(self.order, self.bins, self.reduction)
         check_pair(image, reference)
         axes = self._next_axes(image.shape[1])
         distances = _sliced(axes, (image, image_weights), (reference, reference_weights), order=self.order, bins=self.bins)
@@ -171,7 +168,7 @@ class SlicedHistogramLoss(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """Name the settings in the module's ``repr``."""
-        return f"directions={self.directions}, order={self.order}, bins={self.bins}, reduction={self.reduction}"
+        return f"directions={self.directions}, {super().extra_repr()}"
 
 
 def _check_settings(order: int, bins: int, reduction: str) -> None:
