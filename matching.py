@@ -86,10 +86,7 @@ def match_images(
     tensor(0.8000)
     """
     settings = MatchSettings(method, factor, source_stats, target_index, window, reference_stats, color_space, rotations)
-    matched, notes = match_batch(image, reference, settings, device, progress, image_mask, reference_mask)
-    for note in notes:
-        warnings.warn(note, RuntimeWarning, stacklevel=2)
-    return matched
+    return _warned(*match_batch(image, reference, settings, device, progress, image_mask, reference_mask))
 
 
 def specify_images(
@@ -143,10 +140,7 @@ def specify_images(
         color_space=color_space,
         target=target,
     )
-    matched, notes = match_batch(image, None, settings, device, progress, image_mask)
-    for note in notes:
-        warnings.warn(note, RuntimeWarning, stacklevel=2)
-    return matched
+    return _warned(*match_batch(image, None, settings, device, progress, image_mask))
 
 
 def match_batch(
@@ -191,6 +185,12 @@ def match_batch(
         for matched in match_clip(clip, settings, device, progress, gradient=gradient):
             report += matched.report
     return result, notes + report.notes()
+
+
+def _warned(matched: Tensor, notes: list[str]) -> Tensor:
+    for note in notes:
+        warnings.warn(note, RuntimeWarning, stacklevel=3)
+    return matched
 
 
 def _references(image: Tensor, reference: Tensor | ReferenceHistogram, mask: Tensor | None) -> list[Reference]:

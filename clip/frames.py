@@ -89,13 +89,11 @@ class Clip:
 
     Attributes:
         frames: begins to read it.
-        references: begins to read the references; only for where they are pooled, and then they serve instead of those of the
-            frames.
+        references: begins to read the references that serve, where they are pooled, instead of those of the frames.
         lengths: how many frames and references there are; None if that is not known.
         first_pass: begins to read those of its frames that are measured before the first is matched; by default as ``frames``.
         together: whether to work on several frames at a time.
-        combine: makes of what was measured of all frames, None for no frames, what all machines have measured that work on
-            parts of the same clip; by default there is one machine.
+        combine: makes of what was measured of all frames, None for no frames, what all machines have measured of the clip.
     """
 
     frames: Callable[[], Iterable[Frame]]

@@ -9,12 +9,12 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 from torch import Tensor
 
-from ..training.distributed import sum_over_ranks
+from ..training.distributed import gather, sum_over_ranks
 
 _Item = TypeVar("_Item")
 
@@ -86,13 +86,10 @@ class Ranks:
         """The number of files that failed on all ranks; of this one alone, if it has called :meth:`fail`."""
         return failed if self._failed else self.total(failed)
 
-    def _exchange(self, own: _Item | None) -> list[_Item | None]:
+    def _exchange(self, own: Any) -> list[Any]:
         """What all ranks bring, in their order."""
-        everyone: list[_Item | None] = [own] * self.size
-        if self.size > 1:
-            with _as_rank_error():
-                dist.all_gather_object(everyone, own)
-        return everyone
+        with _as_rank_error():
+            return gather(own)
 
 
 @contextlib.contextmanager

@@ -53,12 +53,10 @@ _LARGEST_LOG = 20.0
 
 @dataclass(frozen=True)
 class ColorSpace:
-    """Where the channels of a picture are matched.
+    """Where the channels of a picture are matched: all, or ``lightness_only`` the first, which RGB does not have.
 
-    Attributes:
-        name: one of :data:`COLOR_SPACES`, or ``"log_cones"``, the logarithms of cone responses, of which the space
-            l-alpha-beta of Reinhard et al. 2001 is a rotation.
-        lightness_only: whether only the first channel is matched and the others are kept. RGB has no such channel.
+    The name is one of :data:`COLOR_SPACES`, or ``"log_cones"``, the logarithms of cone responses, of which the space
+    l-alpha-beta of Reinhard et al. 2001 is a rotation.
     """
 
     name: str

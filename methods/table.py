@@ -29,14 +29,7 @@ _FINE_REGRAIN = Regrain(0.2, (3,))
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """What the steps of a method are made for.
-
-    Attributes:
-        space: where they work.
-        bins: of histograms and transfer functions.
-        rotations: of ``sliced``, 2 or more.
-        regrain: whether ``sliced`` restores the texture.
-    """
+    """What the steps of a method are made for: of ``sliced``, how many rotations, and whether it restores the texture."""
 
     space: ColorSpace
     bins: int = LEVELS

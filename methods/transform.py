@@ -22,15 +22,11 @@ _TensorPart = TypeVar("_TensorPart", bound="TensorPart")
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in the color space in which it is matched.
+    """Floating-point pixels ``[C, H, W]`` in the color space in which they are matched, and how much each counts, ``[H, W]``.
 
-    Attributes:
-        pixels: floating point, shape ``[C, H, W]``.
-        weights: how much each pixel counts, shape ``[H, W]``; None if all count as 1.
-        kept: what the color space needs besides to put the picture together again.
-        counts: the picture's histogram ``[C, LEVELS]``, where more is known of it than the pixels tell.
-        rounding: how far apart values of equal colors can be.
-        missing: how many values were NaN or infinite.
+    ``kept`` is what the color space needs besides to put the picture together again; ``counts`` its histogram ``[C, LEVELS]``,
+    where more is known of it than the pixels tell; ``rounding`` how far apart values of equal colors can be; ``missing`` how
+    many values were NaN or infinite.
     """
 
     pixels: Tensor
@@ -96,12 +92,7 @@ class Step(ABC):
 
 @dataclass(frozen=True)
 class ColorTransform:
-    """A change of colors, as a match has found it.
-
-    Attributes:
-        space: the color space in which it works.
-        parts: what is done there, one after the other.
-    """
+    """A change of colors, as a match has found it: what is done, one part after the other, in a color space."""
 
     space: ColorSpace
     parts: tuple[Part, ...] = ()

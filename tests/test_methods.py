@@ -305,7 +305,7 @@ def test_hm_mkl_hm_is_channels_then_mkl_then_channels() -> None:
         (lambda: ColorMatching("mkl", "hsv"), ValueError, "color_space: expected one of rgb, .*, got 'hsv'"),
         (lambda: ColorMatching("sliced", rotations=1), ValueError, "rotations: expected 2 or more, got 1"),
         (lambda: ColorMatching()(torch.rand(1, 1, 4, 4), torch.rand(1, 3, 4, 4)), ValueError, r"image: expected shape \[B, 3"),
-        (lambda: ColorMatching()([1], torch.rand(1, 3, 4, 4)), TypeError, "image: expected a floating-point tensor, got list"),
+        (lambda: ColorMatching()([1], torch.rand(1, 3, 4, 4)), TypeError, "image: expected a torch.Tensor, got list"),
         (
             lambda: ColorMatching()(torch.rand(3, 3, 4, 4), torch.rand(2, 3, 4, 4)),
             ValueError,

@@ -21,22 +21,15 @@ from ..kernels.levels import LEVELS, rebin
 def sum_over_ranks(counts: Tensor | None, group: dist.ProcessGroup | None = None) -> Tensor | None:
     """Add up the counts of all processes of a group, on each of them; without any, one process is all there is.
 
-    Args:
-        counts: of one shape without a side of 0 and one kind, fractions or whole numbers, on all ranks; None on one without.
-        group: as in ``torch.distributed``; by default all ranks.
-
-    Returns:
-        The sum, float64 or int64, on the device of ``counts``, on the processor where that was None; None if all were.
-
-    Raises:
-        ValueError: the shapes differ, fractions meet whole numbers, or the sum of these is beyond 64 bits.
-        RuntimeError: another process has ended.
+    Counts are of one shape without a side of 0 and of one kind, fractions or whole numbers; None on a rank without. The sum,
+    float64 or int64, is on the device of ``counts``, on the processor where that was None; None if all were. A ValueError says
+    that shapes or kinds differ, or the sum is beyond 64 bits, a RuntimeError that another process has ended.
     """
     precise = None if counts is None else counts.detach().to(torch.float64 if counts.is_floating_point() else torch.int64)
     if not _has_ranks():
         return precise
     own = None if precise is None else (tuple(precise.shape), precise.dtype, float(precise.abs().max()))
-    brought = [each for each in _gather(own, group) if each is not None]
+    brought = [each for each in gather(own, group) if each is not None]
     kinds = {(shape, dtype) for shape, dtype, _largest in brought}
     if len(kinds) > 1:
         raise ValueError(f"counts: expected one shape and dtype on all ranks, got {', '.join(map(str, kinds))}")
@@ -84,9 +77,9 @@ def pooled_histogram(images: Iterable[Tensor], bins: int = LEVELS, group: dist.P
             counts = one if counts is None else counts.add_(one)
     except Exception as error:
         # The others would wait for ever.
-        _gather(f"{type(error).__name__}: {error}", group)
+        gather(f"{type(error).__name__}: {error}", group)
         raise
-    failed = [f"rank {rank}: {text}" for rank, text in enumerate(_gather(None, group)) if text is not None]
+    failed = [f"rank {rank}: {text}" for rank, text in enumerate(gather(None, group)) if text is not None]
     if failed:
         raise RuntimeError(f"images: counting has failed on {'; '.join(failed)}")
     total = sum_over_ranks(counts, group)
@@ -113,8 +106,8 @@ def _has_ranks() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _gather(own: Any, group: dist.ProcessGroup | None) -> list[Any]:
-    """What all ranks bring, in their order."""
+def gather(own: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
+    """What all ranks bring, in their order; without any, what is brought here."""
     if not _has_ranks():
         return [own]
     everyone: list[Any] = [None] * dist.get_world_size(group)
