@@ -1,7 +1,5 @@
 """Histogram matching for ComfyUI, for files and for training networks through it."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from .histogram_matching import HistogramMatching, apply_transfer, cumulative_distribution, histogram, transfer_function
@@ -48,7 +46,7 @@ __all__ = [
 ]
 
 
-async def comfy_entrypoint() -> HistogramMatchExtension:
+async def comfy_entrypoint() -> "HistogramMatchExtension":
     """Give ComfyUI the nodes of this pack. Only this needs ComfyUI."""
     from .nodes import HistogramMatchExtension
 

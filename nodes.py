@@ -1,7 +1,5 @@
 """The nodes for ComfyUI: Image Histogram Match, and the list of all."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from comfy_api.latest import ComfyAPI, ComfyExtension, io

@@ -1,7 +1,5 @@
 """What the nodes share: types of sockets, inputs, and how a batch is matched with progress."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The node Reference Histogram, and the folders in which references are kept."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

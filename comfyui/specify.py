@@ -1,7 +1,5 @@
 """The node Image Histogram Specify."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

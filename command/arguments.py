@@ -1,7 +1,5 @@
 """The arguments of the command."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """Read and write image files without losing bits, alpha or color profile."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

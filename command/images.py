@@ -1,7 +1,5 @@
 """Match image files: each by itself, or as the frames of one clip."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
@@ -73,7 +71,7 @@ def _match_sequence(
     mine: Sequence[int],
     chosen: Sequence[int],
     readers: Callable[[], Iterator[ReferenceReader]],
-    bar: tqdm[object] | None = None,
+    bar: "tqdm[object] | None" = None,
 ) -> None:
     """Match image files as the frames of one clip; ``readers`` begins with the references."""
     for index in chosen:

@@ -1,7 +1,5 @@
 """What all files of one call of the command have in common, and the references that they are matched to."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -47,7 +45,7 @@ class Job:
         if target.exists() and not self.overwrite:
             raise ValueError(f"{target} exists; --overwrite replaces it")
 
-    def match(self, clip: Clip, bar: tqdm[object] | None = None) -> Iterator[Matched]:
+    def match(self, clip: Clip, bar: "tqdm[object] | None" = None) -> Iterator[Matched]:
         """Match a clip, show steps in a bar, end where another rank has ended, and say at last what there is to tell."""
 
         def show(done: int, total: int) -> None:

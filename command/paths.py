@@ -1,7 +1,5 @@
 """Which files are read and written."""
 
-from __future__ import annotations
-
 import argparse
 import glob
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The processes of one run of the command, as torchrun starts them."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """One run of the command, from its arguments to its exit status."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

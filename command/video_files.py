@@ -1,7 +1,5 @@
 """Read video files frame by frame, and write them with the timing, sound and color tags of the file they came from."""
 
-from __future__ import annotations
-
 import contextlib
 import tempfile
 from collections import deque
@@ -64,7 +62,7 @@ class VideoRewriter:
         self._source, self._target = source, target
         self._waiting: deque[tuple[int, Fraction]] = deque()
 
-    def __enter__(self) -> VideoRewriter:
+    def __enter__(self) -> "VideoRewriter":
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".", dir=self._target.parent))
             self._unfinished = Path(folder) / self._target.name

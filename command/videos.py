@@ -1,7 +1,5 @@
 """Match video files."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Iterator
 

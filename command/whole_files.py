@@ -1,7 +1,5 @@
 """Write files that are there as a whole or not at all."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from uuid import uuid4

@@ -1,7 +1,5 @@
 """Histogram matching as a step of a data pipeline."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, overload
 

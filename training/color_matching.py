@@ -1,7 +1,5 @@
 """All methods as a torch module, for training through them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import cycle
 

@@ -5,8 +5,6 @@ intensity-based image-to-image translation"), and are compared by what it costs 
 levels then counts as its size, where bin by bin all differences would be alike.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

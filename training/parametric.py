@@ -1,7 +1,5 @@
 """Histogram matching to a target that is learned."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np
@@ -67,7 +65,7 @@ class ParametricHistogramMatching(torch.nn.Module):
         self.roots = _roots(_steps(uniform))
 
     @classmethod
-    def from_quantiles(cls, quantiles: Tensor, bins: int = 256) -> ParametricHistogramMatching:
+    def from_quantiles(cls, quantiles: Tensor, bins: int = 256) -> "ParametricHistogramMatching":
         """Start at floating-point levels in [0, 1], ``[channels, knots]`` at even steps of probability, that never fall."""
         if not isinstance(quantiles, Tensor) or not quantiles.is_floating_point():
             raise TypeError(f"quantiles: expected a floating-point tensor, got {_kind(quantiles)}")
@@ -82,7 +80,7 @@ class ParametricHistogramMatching(torch.nn.Module):
     @classmethod
     def from_histogram(
         cls, histogram: Tensor | ReferenceHistogram, knots: int = 256, bins: int = 256
-    ) -> ParametricHistogramMatching:
+    ) -> "ParametricHistogramMatching":
         """Start at counts ``[channels, levels]`` of any real dtype at even levels in [0, 1], or :class:`ReferenceHistogram`."""
         counts = histogram.counts if isinstance(histogram, ReferenceHistogram) else histogram
         if not isinstance(counts, Tensor) or counts.is_complex():
@@ -93,7 +91,7 @@ class ParametricHistogramMatching(torch.nn.Module):
         return cls.from_quantiles(_quantiles(counts, knots), bins)
 
     @classmethod
-    def from_reference(cls, reference: Tensor, knots: int = 256, bins: int = 256) -> ParametricHistogramMatching:
+    def from_reference(cls, reference: Tensor, knots: int = 256, bins: int = 256) -> "ParametricHistogramMatching":
         """Start at a picture ``[C, H, W]``, or at several together, ``[B, C, H, W]``, floating point with values in [0, 1].
 
         Values outside count at the nearest end, NaN and infinite ones not at all.
@@ -104,7 +102,7 @@ class ParametricHistogramMatching(torch.nn.Module):
         return cls.from_histogram(counts, knots, bins)
 
     @classmethod
-    def from_dataset(cls, images: Iterable[Tensor], knots: int = 256, bins: int = 256) -> ParametricHistogramMatching:
+    def from_dataset(cls, images: Iterable[Tensor], knots: int = 256, bins: int = 256) -> "ParametricHistogramMatching":
         """Start where the mean image of a data set stays as it is; one or more images, read once, as in :meth:`from_reference`.
 
         The mean of distributions is that of their quantile functions, which is their barycenter in Wasserstein-2 distance
