@@ -12,14 +12,10 @@ from ..kernels.dtypes import working_dtype
 
 @dataclass(frozen=True)
 class Reference:
-    """A reference.
+    """A reference: pixels ``[C, H, W]`` in [0, 1] with C of 1, 3 or 4, of which a fourth is ignored, and its name for errors.
 
-    Attributes:
-        pixels: floating point, shape ``[C, H, W]`` with C of 1, 3 or 4, values in [0, 1]. A fourth channel is ignored.
-        name: what to call it in an error.
-        mask: how much each pixel counts, 0 to 1, shape ``[H', W']``; None for all of them.
-        counts: its histogram ``[C, LEVELS]``, where the pixels are only a sample of it.
-        weights: how much each pixel counts besides, not negative, shape ``[H, W]``.
+    A mask ``[H', W']`` in [0, 1] says how much each pixel counts; or ``weights`` ``[H, W]``, not negative, of pixels that are a
+    sample of the histogram ``counts`` ``[C, LEVELS]``.
     """
 
     pixels: Tensor
@@ -31,14 +27,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame to match.
+    """A frame to match: pixels ``[C, H, W]`` in [0, 1] with C of 1, 3 or 4, of which a fourth is kept, and memory like it.
 
-    Attributes:
-        pixels: floating point, shape ``[C, H, W]`` with C of 1, 3 or 4, values in [0, 1]. A fourth channel is kept.
-        out: memory for the result, of the shape of ``pixels``.
-        reference: what to match it to; None for the reference of the frame before.
-        mask: where and how much it is measured and changed, 0 to 1, shape ``[H', W']``; None for all of it.
-        source: whatever the caller wants to have with the result.
+    Without a reference it has that of the frame before. A mask ``[H', W']`` in [0, 1] says where and how much it is measured
+    and changed. ``source`` is whatever the caller wants to have with the result.
     """
 
     pixels: Tensor

@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     channels = "in which channels are matched; luminance changes brightness only"
     _add_setting(parser, "--color-space", channels, choices=COLOR_SPACES)
     _add_setting(parser, "--rotations", "of sliced: more are slower and nearer", type=int, metavar="N")
-    _add_setting(parser, "--factor", "0 (unchanged) to 1 (matched)", type=_factor)
+    _add_setting(parser, "--factor", "0 (unchanged) to 1 (matched)", type=float)
     device = "where to compute; auto takes the GPU if there is one"
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help=device + _DEFAULT)
     _add_targets(parser.add_argument_group("histograms without a reference"))
@@ -104,10 +104,3 @@ def _add_targets(group: argparse._ActionsContainer) -> None:
     for name, default, color in (("--clip-low", LinearStretch.low, "black"), ("--clip-high", LinearStretch.high, "white")):
         help_text = f"of linear_stretch: pixels that may become {color}" + _DEFAULT
         group.add_argument(name, type=float, default=default, metavar="PERCENT", help=help_text)
-
-
-def _factor(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
-    return value

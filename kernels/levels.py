@@ -70,24 +70,24 @@ def value_range(pixels: Tensor) -> tuple[float, float]:
     return float(lowest), float(highest)
 
 
-def rebin(level_counts: Tensor, bins: int) -> Tensor:
-    """Spread the counts of all levels ``[C, LEVELS]`` over so many soft bins."""
-    counts = level_counts.to(precise_dtype(level_counts.device))
-    if bins == LEVELS:
+def rebin(counts: Tensor, bins: int) -> Tensor:
+    """Spread counts at even levels ``[C, levels]`` over so many soft bins."""
+    counts, last = counts.to(precise_dtype(counts.device)), counts.shape[1] - 1
+    if bins == counts.shape[1]:
         return counts
-    position = torch.arange(LEVELS, device=counts.device) * (bins - 1)
-    cell = (position // (LEVELS - 1)).clamp_(max=bins - 2)
-    part = (position - cell * (LEVELS - 1)).to(counts.dtype) / (LEVELS - 1)
+    position = torch.arange(last + 1, device=counts.device) * (bins - 1)
+    cell = (position // last).clamp_(max=bins - 2)
+    part = (position - cell * last).to(counts.dtype) / last
     spread_out = torch.zeros(counts.shape[0], bins, dtype=counts.dtype, device=counts.device)
     spread_out.index_add_(1, cell, counts * (1 - part))
     spread_out.index_add_(1, cell + 1, counts * part)
     return spread_out
 
 
-def resample(table: Tensor) -> Tensor:
-    """Evaluate a table ``[C, bins]`` at 16-bit levels, linearly between its entries: ``[C, LEVELS]``."""
+def resample(table: Tensor, levels: int = LEVELS) -> Tensor:
+    """Evaluate a table ``[C, bins]`` at so many even levels, linearly between its entries: ``[C, levels]``."""
     table = table.to(precise_dtype(table.device))
-    return torch.nn.functional.interpolate(table[None], size=LEVELS, mode="linear", align_corners=True)[0]
+    return torch.nn.functional.interpolate(table[None], size=levels, mode="linear", align_corners=True)[0]
 
 
 def _count_stretch(pixels: Tensor, weights: Tensor | None = None) -> Tensor:

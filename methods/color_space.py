@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -93,50 +94,38 @@ class ColorSpace:
         return _convert(_CONVERSIONS[self.name][1], channels if kept is None else torch.cat([channels, kept]), 3)
 
 
+def _kornia(name: str, pixels: Tensor, **options: bool) -> Tensor:
+    # Not at the top, since it takes long to import.
+    from kornia import color
+
+    converted: Tensor = getattr(color, name)(pixels, **options)
+    return converted
+
+
 def _rgb_to_luminance(rgb: Tensor) -> Tensor:
     luma = sum((weight * channel for weight, channel in zip(_LUMA, rgb, strict=True)), torch.zeros_like(rgb[0]))[None]
     return torch.cat([luma, rgb - luma])
 
 
 def _rgb_to_lab(rgb: Tensor) -> Tensor:
-    from kornia.color import rgb_to_lab
-
-    return rgb_to_lab(rgb) / rgb.new_tensor(_LAB_SPAN).view(3, 1, 1) + cast(_MIDDLE, rgb).view(3, 1, 1)
+    return _kornia("rgb_to_lab", rgb) / rgb.new_tensor(_LAB_SPAN).view(3, 1, 1) + cast(_MIDDLE, rgb).view(3, 1, 1)
 
 
 def _lab_to_rgb(channels: Tensor) -> Tensor:
-    from kornia.color import lab_to_rgb
-
     lab = (channels - cast(_MIDDLE, channels).view(3, 1, 1)) * channels.new_tensor(_LAB_SPAN).view(3, 1, 1)
-    return lab_to_rgb(lab, clip=False)
-
-
-def _rgb_to_ycbcr(rgb: Tensor) -> Tensor:
-    from kornia.color import rgb_to_ycbcr
-
-    return rgb_to_ycbcr(rgb)
-
-
-def _ycbcr_to_rgb(channels: Tensor) -> Tensor:
-    from kornia.color import ycbcr_to_rgb
-
-    return ycbcr_to_rgb(channels)
+    return _kornia("lab_to_rgb", lab, clip=False)
 
 
 # In double precision, since cubes, and the sRGB curve in the dark, make much of little.
 def _rgb_to_oklab(rgb: Tensor) -> Tensor:
-    from kornia.color import rgb_to_linear_rgb
-
-    cones = _mix(_OKLAB_CONES, rgb_to_linear_rgb(rgb).to(precise_dtype(rgb.device)))
+    cones = _mix(_OKLAB_CONES, _kornia("rgb_to_linear_rgb", rgb).to(precise_dtype(rgb.device)))
     return _mix(_OKLAB_OPPONENTS, cones.clamp(min=_DARKEST).pow(1 / 3), _MIDDLE).to(rgb.dtype)
 
 
 def _oklab_to_rgb(channels: Tensor) -> Tensor:
-    from kornia.color import linear_rgb_to_rgb
-
     inverse = torch.linalg.inv(_OKLAB_OPPONENTS)
     cones = _mix(inverse, channels.to(precise_dtype(channels.device)), -inverse @ _MIDDLE)
-    return linear_rgb_to_rgb(_mix(torch.linalg.inv(_OKLAB_CONES), cones.pow(3)).to(channels.dtype))
+    return _kornia("linear_rgb_to_rgb", _mix(torch.linalg.inv(_OKLAB_CONES), cones.pow(3)).to(channels.dtype))
 
 
 def _rgb_to_log_cones(rgb: Tensor) -> Tensor:
@@ -148,11 +137,11 @@ def _log_cones_to_rgb(channels: Tensor) -> Tensor:
 
 
 # The way there and the way back.
-_CONVERSIONS = {
+_CONVERSIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "luminance": (_rgb_to_luminance, lambda channels: channels[1:] + channels[:1]),
     "lab": (_rgb_to_lab, _lab_to_rgb),
     "oklab": (_rgb_to_oklab, _oklab_to_rgb),
-    "ycbcr": (_rgb_to_ycbcr, _ycbcr_to_rgb),
+    "ycbcr": (partial(_kornia, "rgb_to_ycbcr"), partial(_kornia, "ycbcr_to_rgb")),
     "log_cones": (_rgb_to_log_cones, _log_cones_to_rgb),
 }
 

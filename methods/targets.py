@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..checks import check_number
 from ..histogram_matching import cumulative_distribution
-from ..kernels.levels import LEVELS
+from ..kernels.levels import LEVELS, rebin
 from ..kernels.quantiles import quantile_function
 from .channels import ChannelStep, ChannelTables
 
@@ -128,13 +128,8 @@ class Specified:
             raise ValueError("histogram: expected finite counts from 0 up, got others")
         if not bool(rows.sum(-1).all()):
             raise ValueError("histogram: expected at least one pixel in each row, got a row of zeros")
-        # A level of n lies between two of 65536, if not on one.
-        position = torch.arange(rows.shape[-1], dtype=torch.float64) * (LEVELS - 1) / (rows.shape[-1] - 1)
-        lower = position.floor().clamp(max=LEVELS - 2).long()
-        part = position - lower
-        self.counts = torch.zeros(len(rows), LEVELS, dtype=torch.float64)
+        self.counts = rebin(rows, LEVELS)
         """At 65536 levels, shape ``[1 or C, 65536]``."""
-        self.counts.index_add_(1, lower, rows * (1 - part)).index_add_(1, lower + 1, rows * part)
         self._cdf = cumulative_distribution(self.counts)
 
     def __call__(self, cdf: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ..checks import check_bins
 from ..histogram_matching import apply_transfer, cumulative_distribution, histogram
-from ..kernels.dtypes import cast, precise_dtype
+from ..kernels.dtypes import cast
+from ..kernels.levels import rebin, resample
 from ..kernels.quantiles import quantile_function
-from ..kernels.soft_binning import interpolate, soft_histogram
 from ..reference_histogram import ReferenceHistogram
 
 
@@ -107,8 +107,8 @@ class HistogramMatchingTransform:
         # All that is done to 256 values is done to 256 values, not to all pixels.
         index = [channel.flatten().long() for channel in pixels]
         counts = torch.stack([torch.bincount(channel, minlength=256) for channel in index])
-        table = self._random_table(_rebinned(counts, self.bins))
-        values = interpolate(cast(_levels(counts), table), table[None])[0].mul_(255).round_().to(torch.uint8)
+        table = self._random_table(rebin(counts, self.bins))
+        values = resample(table, 256).mul_(255).round_().to(torch.uint8)
         return torch.stack([row[channel] for row, channel in zip(values, index, strict=True)]).reshape(pixels.shape)
 
     def _random_table(self, counts: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class HistogramMatchingTransform:
 def _distribution(reference: Tensor | ReferenceHistogram, index: int, bins: int) -> Tensor:
     """The cumulative distribution ``[C, bins]`` of a reference."""
     if isinstance(reference, ReferenceHistogram):
-        counts = _rebinned(reference.counts, bins)
+        counts = rebin(reference.counts, bins)
     else:
         pixels = _plain(f"references[{index}]", reference)
         if pixels.ndim != 3:
@@ -147,17 +147,6 @@ def _plain(name: str, image: Tensor) -> Tensor:
     if plain.ndim < 3 or plain.numel() == 0:
         raise ValueError(f"{name}: expected shape [C, H, W] with no side of 0, got {list(image.shape)}")
     return plain
-
-
-def _rebinned(counts: Tensor, bins: int) -> Tensor:
-    """Counts at even levels ``[C, levels]`` as counts in soft bins: a level is so many pixels as are counted there."""
-    precise = counts.to(precise_dtype(counts.device))
-    return soft_histogram(cast(_levels(counts), precise), bins, precise[None])[0]
-
-
-def _levels(counts: Tensor) -> Tensor:
-    """The levels at which there are counts ``[C, levels]``, for each channel of a batch of one."""
-    return torch.linspace(0, 1, counts.shape[1], dtype=torch.float64).expand(1, len(counts), -1)
 
 
 def _checked_range(factor: float | tuple[float, float]) -> tuple[float, float]:
