@@ -5,6 +5,8 @@ import os
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -64,12 +66,10 @@ class ReferenceHistogram:
         check_frames("images", image)
         if mask is not None:
             check_mask("mask", mask, len(image))
-        pooled: ReferenceHistogram | None = None
-        for index, frame in enumerate(image):
-            frame_mask = None if mask is None else mask[index if len(mask) > 1 else 0]
-            one = in_thread(cls._of_frame, frame.detach().movedim(-1, 0)[:3], frame_mask)
-            pooled = one if pooled is None else pooled + one
-        if pooled is None or not bool(pooled.counts.any()):
+        masks = [None] * len(image) if mask is None else mask.expand(len(image), -1, -1)
+        frames = image.detach().movedim(-1, 1)[:, :3]
+        pooled = reduce(add, (in_thread(cls._of_frame, *pair) for pair in zip(frames, masks, strict=True)))
+        if not bool(pooled.counts.any()):
             raise ValueError("images: expected finite pixels that count, got none")
         return pooled
 

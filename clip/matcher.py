@@ -153,9 +153,8 @@ class Matcher:
             weights = finite if weights is None else weights * finite
             pixels = nearest_end(pixels).clamp(0, 1)
         channels, kept = self.space.split(pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1))
-        if self.space.name == "rgb":
-            return Picture(channels, weights, kept, counts, missing=missing)
-        return Picture(channels, weights, kept, rounding=_CONVERSION_ERROR, missing=missing)
+        known = (counts, 0.0) if self.space.name == "rgb" else (None, _CONVERSION_ERROR)
+        return Picture(channels, weights, kept, *known, missing)
 
     def _memory(self, picture: Picture) -> Tensor | None:
         """New memory for the results of steps, in which the channels of a pixel are neighbors; None with a gradient."""

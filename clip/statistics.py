@@ -30,18 +30,15 @@ _LARGEST = 1 << 62
 
 @dataclass
 class Run:
-    """One run over one clip."""
+    """One run over one clip: ``pooled`` are all references as one, if they are, ``measured`` and ``matched`` the steps done."""
 
     clip: Clip
     settings: MatchSettings
     matcher: Matcher
     progress: Callable[[int, int], None] | None = None
     pooled: Prepared | None = None
-    """All references as one, where they are pooled."""
     measured: int = 0
-    """How many steps are done of those before the first frame is matched."""
     matched: int = 0
-    """How many frames are."""
 
     def tell(self) -> None:
         """Say how many steps are done."""
@@ -116,7 +113,8 @@ def uniform(run: Run) -> Iterator[Plan]:
             if total is None:
                 # Nothing of the references counts: all frames stay as they are.
                 break
-            total = _as_fractions(total)
+            # As fractions again, see below.
+            total = total.double().div_(_GRID) if isinstance(total, Tensor) and total.dtype == torch.int64 else total
         sources.append(total)
     yield from _from_sources(run, sources, run.clip.frames)
 
@@ -223,8 +221,3 @@ def _measure_for_sum(index: int, matcher: Matcher, plan: Plan) -> Any:
     if whole or not isinstance(measured, Tensor) or measured.requires_grad:
         return measured
     return (measured * _GRID).round_().long()
-
-
-def _as_fractions(total: Any) -> Any:
-    """What :func:`_measure_for_sum` has made whole numbers of, as fractions again."""
-    return total.double().div_(_GRID) if isinstance(total, Tensor) and total.dtype == torch.int64 else total

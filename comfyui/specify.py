@@ -20,6 +20,7 @@ class ImageHistogramSpecify(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the sockets and widgets."""
+        percent = "linear stretch: how many percent of the pixels may become "
         schema = io.Schema(
             node_id="ImageHistogramSpecify",
             display_name="Image Histogram Specify",
@@ -62,8 +63,8 @@ class ImageHistogramSpecify(io.ComfyNode):
                     0.01,
                     "normal: the standard deviation, before what lies beyond black and white is cut off.",
                 ),
-                _percent("clip_low", LinearStretch.low, "black"),
-                _percent("clip_high", LinearStretch.high, "white"),
+                _number("clip_low", LinearStretch.low, (0.0, 99.0), 0.1, percent + "black."),
+                _number("clip_high", LinearStretch.high, (0.0, 99.0), 0.1, percent + "white."),
                 *clip_inputs(),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The changed images, same size and number.")],
@@ -123,7 +124,3 @@ def _specified(histogram: list[int] | None = None, **channels: list[int]) -> Spe
 def _number(name: str, default: float, limits: tuple[float, float], step: float, use: str) -> io.Float.Input:
     low, high = limits
     return io.Float.Input(name, default=default, min=low, max=high, step=step, optional=True, tooltip=f"For {use}")
-
-
-def _percent(name: str, default: float, color: str) -> io.Float.Input:
-    return _number(name, default, (0.0, 99.0), 0.1, f"linear stretch: how many percent of the pixels may become {color}.")

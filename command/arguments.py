@@ -46,7 +46,18 @@ def make_parser() -> argparse.ArgumentParser:
     _add_setting(parser, "--factor", "0 (unchanged) to 1 (matched)", type=float)
     device = "where to compute; auto takes the GPU if there is one"
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help=device + _DEFAULT)
-    _add_targets(parser.add_argument_group("histograms without a reference"))
+    group = parser.add_argument_group("histograms without a reference")
+    group.add_argument(
+        "--target",
+        choices=("uniform", "normal", "linear_stretch"),
+        help="what to give each channel in place of a reference's histogram, in color spaces other than rgb to the lightness "
+        "alone: all levels equally often (equalization), a normal distribution, or the full range",
+    )
+    group.add_argument("--mean", type=float, default=Normal.mean, help="of normal" + _DEFAULT)
+    group.add_argument("--deviation", type=float, default=Normal.deviation, help="of normal" + _DEFAULT)
+    for name, default, color in (("--clip-low", LinearStretch.low, "black"), ("--clip-high", LinearStretch.high, "white")):
+        help_text = f"of linear_stretch: pixels that may become {color}" + _DEFAULT
+        group.add_argument(name, type=float, default=default, metavar="PERCENT", help=help_text)
     clip = parser.add_argument_group("video and image sequences")
     _add_setting(
         clip,
@@ -90,17 +101,3 @@ def _add_setting(group: argparse._ActionsContainer, name: str, description: str,
     """Add the argument for one of :class:`MatchSettings`."""
     default = _SETTINGS[name.removeprefix("--").replace("-", "_")]
     group.add_argument(name, default=default, help=description + _DEFAULT, **more)
-
-
-def _add_targets(group: argparse._ActionsContainer) -> None:
-    group.add_argument(
-        "--target",
-        choices=("uniform", "normal", "linear_stretch"),
-        help="what to give each channel in place of a reference's histogram, in color spaces other than rgb to the lightness "
-        "alone: all levels equally often (equalization), a normal distribution, or the full range",
-    )
-    group.add_argument("--mean", type=float, default=Normal.mean, help="of normal" + _DEFAULT)
-    group.add_argument("--deviation", type=float, default=Normal.deviation, help="of normal" + _DEFAULT)
-    for name, default, color in (("--clip-low", LinearStretch.low, "black"), ("--clip-high", LinearStretch.high, "white")):
-        help_text = f"of linear_stretch: pixels that may become {color}" + _DEFAULT
-        group.add_argument(name, type=float, default=default, metavar="PERCENT", help=help_text)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyvips
@@ -16,10 +17,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 _HIGHEST = {"uchar": 255, "ushort": 65535}
 _COLOR_SPACES = ("b-w", "srgb", "grey16", "rgb16")
 _CARRIED = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "orientation", "resolution-unit")
-_JPEG: dict[str, object] = {"Q": 95, "subsample_mode": "off"}
-_WEBP: dict[str, object] = {"Q": 95}
-_TIFF: dict[str, object] = {"compression": "deflate", "predictor": "horizontal"}
-_SAVE_OPTIONS = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": _WEBP, ".tif": _TIFF, ".tiff": _TIFF}
+_JPEG = {"Q": 95, "subsample_mode": "off"}
+_TIFF = {"compression": "deflate", "predictor": "horizontal"}
+_SAVE_OPTIONS: dict[str, Any] = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"Q": 95}, ".tif": _TIFF, ".tiff": _TIFF}
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,10 @@ def _prepare(options: argparse.Namespace, ranks: Ranks) -> tuple[Job, list[Pair]
     if reference_mask is not None and any(map(is_histogram, references)):
         raise ValueError(f"argument --reference-mask: expected no {SUFFIX} among the references with it")
     if any(map(is_video, [*references, *(source for source, _ in pairs)])):
-        _check_pyav()
+        try:
+            from . import video_files  # noqa: F401
+        except ImportError as error:
+            raise ValueError(f'videos need PyAV: pip install "comfyui-histogram-match[video]" ({error})') from error
     resume = (options.resume or ranks.launched) and not options.overwrite
     if resume and any(source == target for source, target in pairs):
         raise ValueError(f"argument --output: expected another place than the sources', or --overwrite, got {options.output}")
@@ -112,14 +115,6 @@ def _check_shared(settings: MatchSettings, ranks: int) -> None:
     else:
         return
     raise ValueError(f"argument {reason}, which takes one process, got {ranks}")
-
-
-def _check_pyav() -> None:
-    try:
-        from . import video_files  # noqa: F401
-    except ImportError as error:
-        extra = "comfyui-histogram-match[video]"
-        raise ValueError(f'videos need PyAV: pip install "{extra}" ({error})') from error
 
 
 def _read_mask(path: str | None) -> Tensor | None:

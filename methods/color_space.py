@@ -71,11 +71,6 @@ class ColorSpace:
         span = _LAB_SPAN if self.name == "lab" else (1.0, 1.0, 1.0)
         return span[:1] if self.lightness_only and self.name != "rgb" else span
 
-    @property
-    def axes(self) -> Tensor | None:
-        """The axes along which the space was described, as the rows of a matrix; None if those are the channels."""
-        return RUDERMAN_OPPONENTS if self.name == "log_cones" else None
-
     def split(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
         """Take RGB ``[3, H, W]`` in [0, 1] apart into channels to match, ``[c, H, W]``, and what :meth:`join` needs besides.
 

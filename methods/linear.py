@@ -47,11 +47,9 @@ class LinearStep(Step):
     def solve(self, source: Tensor, prepared: Tensor) -> AffineMap:
         """Find the map."""
         affine = self.affine(source, prepared)
-        if not self.widened:
-            return AffineMap(affine)
-        offset = torch.zeros_like(affine)
-        offset[:, -1] = 1 / 3
-        return AffineMap(affine / 3 + offset)
+        if self.widened:
+            affine = affine / 3 + pad(affine.new_full((len(affine), 1), 1 / 3), (len(affine), 0))
+        return AffineMap(affine)
 
 
 def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate, pad
 
 from ..kernels.dtypes import wants_gradient
 from ..kernels.workers import spread, stripe_size
@@ -84,8 +85,8 @@ def _relax(
     smoothed: Tensor, change: Tensor, original: Tensor, strength: float, iterations: int, weights: Tensor | None
 ) -> Tensor:
     """``iterations`` steps from ``smoothed`` towards the solution, at one size."""
-    across = _pad(original.diff(dim=2).square().sum(0), (0, 1, 0, 0))
-    down = _pad(original.diff(dim=1).square().sum(0), (0, 0, 0, 1))
+    across = pad(original.diff(dim=2).square().sum(0), (0, 1, 0, 0))
+    down = pad(original.diff(dim=1).square().sum(0), (0, 0, 0, 1))
     # The slope of a square root at 0 is infinite.
     gradient = (across + down).clamp(min=torch.finfo(original.dtype).tiny).sqrt()
     psi = (gradient * (255 / _STRUCTURE)).clamp(max=1)
@@ -93,9 +94,7 @@ def _relax(
         psi = psi * weights
     phi = strength / (1 + _FADE * gradient)
     beside, below = (phi[:, 1:] + phi[:, :-1]) / 2, (phi[1:] + phi[:-1]) / 2
-    total = (
-        psi + _pad(beside, (1, 0, 0, 0)) + _pad(beside, (0, 1, 0, 0)) + _pad(below, (0, 0, 1, 0)) + _pad(below, (0, 0, 0, 1))
-    )
+    total = psi + pad(beside, (1, 0, 0, 0)) + pad(beside, (0, 1, 0, 0)) + pad(below, (0, 0, 1, 0)) + pad(below, (0, 0, 0, 1))
     wanted = change * (psi / total)
     from_left, from_right = beside / total[:, 1:], beside / total[:, :-1]
     from_above, from_below = below / total[1:], below / total[:-1]
@@ -109,9 +108,5 @@ def _relax(
     return smoothed
 
 
-def _pad(plane: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
-    return torch.nn.functional.pad(plane, sides)
-
-
 def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    return torch.nn.functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+    return interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]

@@ -139,8 +139,8 @@ class RotatedStep(Step):
     def prepare(self, measured: ColorSample) -> list[Tensor]:
         """The cumulative distributions along the axes of each rotation."""
         if wants_gradient(measured.colors, measured.weights):
-            colors = measured.colors[:, None]
-            return [self._soft_cdf(apply_affine(colors, affine), measured.weights) for affine in self.rotations.there]
+            turned = (apply_affine(measured.colors[:, None], affine) for affine in self.rotations.there)
+            return [cumulative_distribution(count(colors, self.rotations.bins, measured.weights[None])) for colors in turned]
         chunks = _chunks(measured)
         return [self._cdf(chunks, Affine(self.rotations.to_entries(affine), chunks[0][0])) for affine in self.rotations.there]
 
@@ -188,13 +188,10 @@ class RotatedStep(Step):
         colors = source.colors[:, None]
         for affine, reference in zip(self.rotations.path, prepared, strict=False):
             colors = apply_affine(colors, affine)
-            cdf = self._soft_cdf(colors, source.weights)
+            cdf = cumulative_distribution(count(colors, self.rotations.bins, source.weights[None]))
             tables.append(quantile_function(reference, cdf.to(reference.device)))
             colors = look_up(colors, cast(tables[-1], colors))
         return torch.stack(tables)
-
-    def _soft_cdf(self, colors: Tensor, weights: Tensor) -> Tensor:
-        return cumulative_distribution(count(colors, self.rotations.bins, weights[None]))
 
 
 def spread_rotations(number: int, channels: int, seed: int = 0) -> Tensor:

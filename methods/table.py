@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ..kernels.levels import LEVELS
 from .channels import ChannelStep, NearestStep
-from .color_space import ColorSpace
+from .color_space import RUDERMAN_OPPONENTS, ColorSpace
 from .exact import ExactStep
 from .linear import LinearStep, mean_and_deviation, monge_kantorovich
 from .regrain import Regrain
@@ -70,6 +70,11 @@ def _linear(options: MethodOptions) -> Chain:
     return (LinearStep(partial(monge_kantorovich, span=options.space.span)),)
 
 
+def _means_and_deviations(options: MethodOptions) -> Chain:
+    axes = RUDERMAN_OPPONENTS if options.space.name == "log_cones" else None
+    return (LinearStep(partial(mean_and_deviation, axes=axes)),)
+
+
 def _channels_linear_channels(options: MethodOptions) -> Chain:
     # The second time, colors from -1 to 2 are counted, and at the same distance from bin to bin where that can be.
     bins = min(3 * (options.bins - 1) + 1, LEVELS)
@@ -116,7 +121,7 @@ METHODS = {
     ),
     "reinhard": Method(
         "mean and spread of each channel, in a color space made for it; a gentle change of mood.",
-        lambda options: (LinearStep(partial(mean_and_deviation, axes=options.space.axes)),),
+        _means_and_deviations,
         "Reinhard et al. 2001",
         own_space="log_cones",
     ),
