@@ -1,6 +1,6 @@
 """Histogram matching for ComfyUI, for files and for training networks through it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .histogram_matching import HistogramMatching, apply_transfer, cumulative_distribution, histogram, transfer_function
 from .matching import match_images, specify_images
@@ -12,11 +12,11 @@ from .reference_histogram import ReferenceHistogram
 from .training.augmentation import HistogramMatchingTransform
 from .training.color_matching import ColorMatching
 from .training.distributed import pooled_histogram
-from .training.losses import HistogramLoss, SlicedHistogramLoss, histogram_loss, sliced_histogram_loss
 from .training.parametric import ParametricHistogramMatching
 
 if TYPE_CHECKING:
     from .nodes import HistogramMatchExtension
+    from .training.losses import HistogramLoss, SlicedHistogramLoss, histogram_loss, sliced_histogram_loss
 
 __all__ = [
     "COLOR_SPACES",
@@ -44,6 +44,15 @@ __all__ = [
     "specify_images",
     "transfer_function",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Not at the top, since what losses need of torch's compiler takes long to import.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .training import losses
+
+    return getattr(losses, name)
 
 
 async def comfy_entrypoint() -> "HistogramMatchExtension":

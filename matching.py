@@ -151,7 +151,7 @@ def match_batch(
     check_frames("image", image)
     if image_mask is not None:
         check_mask("image_mask", image_mask, len(image))
-    references = [] if reference is None else _references(image, reference, reference_mask)
+    references = [] if reference is None else _references(reference, reference_mask, min(image.shape[-1], 3))
     if settings.source_stats == "target_frame" and settings.target_index >= len(image):
         raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {settings.target_index}")
     if settings.factor == 0:
@@ -184,8 +184,8 @@ def _warned(matched: Tensor, notes: list[str]) -> Tensor:
     return matched
 
 
-def _references(image: Tensor, reference: Tensor | ReferenceHistogram, mask: Tensor | None) -> list[Reference]:
-    """The references one by one, checked."""
+def _references(reference: Tensor | ReferenceHistogram, mask: Tensor | None, colors: int) -> list[Reference]:
+    """The references one by one, checked, for images of 1 or 3 colors."""
     if isinstance(reference, ReferenceHistogram):
         if mask is not None:
             raise ValueError("reference_mask: expected None with a ReferenceHistogram, which has been measured already")
@@ -199,6 +199,6 @@ def _references(image: Tensor, reference: Tensor | ReferenceHistogram, mask: Ten
             chosen = None if mask is None else mask[index if len(mask) > 1 else 0]
             references.append(Reference(pixels, f"frame {index}", chosen))
     channels = len(references[0].pixels)
-    if channels not in (1, min(image.shape[-1], 3)):
+    if channels not in (1, colors):
         raise ValueError(f"reference: expected 1 channel to go with an image of 1, got {channels} channels")
     return references

@@ -25,7 +25,6 @@ from .methods.samples import ColorSample
 SUFFIX = ".npz"
 """The ending of a file's name."""
 
-# What a file has to say it is.
 _FORMAT = "comfyui-histogram-match reference 1"
 
 
@@ -117,19 +116,18 @@ class ReferenceHistogram:
             ValueError: it is not a file that :meth:`save` has written.
         """
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                if str(arrays["format"]) != _FORMAT:
-                    raise ValueError(f"format {arrays['format']}")
-                counts, colors, weights = (torch.from_numpy(arrays[name]) for name in ("counts", "colors", "weights"))
-                pictures = int(arrays["pictures"])
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
+                if str(content["format"]) != _FORMAT:
+                    raise ValueError(f"format {content['format']}")
+                counts, colors, weights = (torch.from_numpy(content[name]) for name in ("counts", "colors", "weights"))
+                pictures = int(content["pictures"])
         except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path}: expected a file of Reference Histogram, got another ({error})") from error
-        shapes = (tuple(counts.shape), tuple(colors.shape), weights.ndim)
-        if shapes != ((3, LEVELS), (3, weights.numel()), 1) or not all(
-            t.is_floating_point() for t in (counts, colors, weights)
-        ):
+        arrays = {"counts": counts, "colors": colors, "weights": weights}
+        shapes = [tuple(array.shape) for array in arrays.values() if array.is_floating_point()]
+        if shapes != [(3, LEVELS), (3, weights.numel()), (weights.numel(),)]:
             raise ValueError(f"{path}: expected a file of Reference Histogram, got arrays of other shapes")
-        for name, array in (("counts", counts), ("colors", colors), ("weights", weights)):
+        for name, array in arrays.items():
             if not bool((array.isfinite() & (array >= 0)).all()):
                 raise ValueError(f"{path}: expected finite {name} from 0 up, got others")
         if not bool(counts.sum(1).all()) or not bool(weights.any()):

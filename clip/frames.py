@@ -77,15 +77,11 @@ class Matched:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip, which may be read several times.
+    """A clip: ``frames`` begins to read it, ``references`` those that are pooled, in place of those of the frames.
 
-    Attributes:
-        frames: begins to read it.
-        references: begins to read the references that serve, where they are pooled, instead of those of the frames.
-        lengths: how many frames and references there are; None if that is not known.
-        first_pass: begins to read those of its frames that are measured before the first is matched; by default as ``frames``.
-        together: whether to work on several frames at a time.
-        combine: makes of what was measured of all frames, None for no frames, what all machines have measured of the clip.
+    ``lengths`` says how many of both there are, if that is known. ``first_pass`` begins to read those frames that are measured
+    before the first is matched, by default all. Several frames may be worked on ``together``. ``combine`` makes of what was
+    measured of all frames, None for no frames, what all machines have measured of the clip.
     """
 
     frames: Callable[[], Iterable[Frame]]

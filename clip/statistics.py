@@ -163,10 +163,7 @@ def smoothed(run: Run) -> Iterator[Plan]:
 
 
 STATISTICS: dict[str, Callable[[Run], Iterator[Plan]]] = {
-    "per_frame": per_frame,
-    "uniform": uniform,
-    "target_frame": target_frame,
-    "smoothed": smoothed,
+    way.__name__: way for way in (per_frame, uniform, target_frame, smoothed)
 }
 
 

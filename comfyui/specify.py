@@ -53,18 +53,17 @@ class ImageHistogramSpecify(io.ComfyNode):
                     "rgb: each channel gets the histogram. Others: their lightness alone does, and colors stay.",
                     optional=True,
                 ),
-                _number(
-                    "mean", Normal.mean, (0.0, 1.0), 0.01, "normal: the level around which levels lie, 0 black to 1 white."
-                ),
+                _number("mean", Normal.mean, 0.0, 1.0, 0.01, "normal: the level around which levels lie, 0 black to 1 white."),
                 _number(
                     "deviation",
                     Normal.deviation,
-                    (0.001, 10.0),
+                    0.001,
+                    10.0,
                     0.01,
                     "normal: the standard deviation, before what lies beyond black and white is cut off.",
                 ),
-                _number("clip_low", LinearStretch.low, (0.0, 99.0), 0.1, percent + "black."),
-                _number("clip_high", LinearStretch.high, (0.0, 99.0), 0.1, percent + "white."),
+                _number("clip_low", LinearStretch.low, 0.0, 99.0, 0.1, percent + "black."),
+                _number("clip_high", LinearStretch.high, 0.0, 99.0, 0.1, percent + "white."),
                 *clip_inputs(),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The changed images, same size and number.")],
@@ -121,6 +120,5 @@ def _specified(histogram: list[int] | None = None, **channels: list[int]) -> Spe
     return Specified([channels[name] for name in _CHANNELS] if histogram is None else histogram)
 
 
-def _number(name: str, default: float, limits: tuple[float, float], step: float, use: str) -> io.Float.Input:
-    low, high = limits
-    return io.Float.Input(name, default=default, min=low, max=high, step=step, optional=True, tooltip=f"For {use}")
+def _number(name: str, default: float, least: float, most: float, step: float, use: str) -> io.Float.Input:
+    return io.Float.Input(name, default=default, min=least, max=most, step=step, optional=True, tooltip=f"For {use}")

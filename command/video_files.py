@@ -159,7 +159,8 @@ def _pixels(frame: av.VideoFrame) -> Tensor:
     """A frame upright, float32, shape ``[H, W, 3]``."""
     name, _, highest = _rgb(frame.format)
     rgb = _reformat(frame, name, frame, dst_color_range=_FULL)
-    values = np.rot90(rgb.to_ndarray(), _rotation(frame) // 90)
+    # Where a display matrix turns the picture, PyAV gives degrees counterclockwise.
+    values = np.rot90(rgb.to_ndarray(), frame.rotation // 90)
     return torch.from_numpy(values.astype(np.float32)).div_(highest)
 
 
@@ -172,11 +173,6 @@ def _reformat(frame: av.VideoFrame, name: str, described: Any, **ranges: int) ->
     """Convert between YCbCr and RGB; where no matrix is given, by the one that players take for an image of this height."""
     matrix = _MATRICES.get(described.colorspace, Colorspace.ITU709 if described.height >= 720 else Colorspace.ITU601)
     return frame.reformat(format=name, src_colorspace=matrix, dst_colorspace=matrix, interpolation=_ACCURATE, **ranges)
-
-
-def _rotation(frame: av.VideoFrame) -> int:
-    """How far the image is to be turned counterclockwise to stand upright, in degrees."""
-    return frame.rotation
 
 
 @contextlib.contextmanager

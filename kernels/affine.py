@@ -35,8 +35,7 @@ def apply_affine(pixels: Tensor, affine: Tensor, *, out: Tensor | None = None) -
 
 def color_rows(pixels: Tensor) -> Tensor:
     """``[C, H, W]`` as colors ``[H * W, C]``, contiguous and aligned, so that equal colors are equal to the last bit."""
-    rows = pixels.movedim(0, -1).reshape(-1, len(pixels))
-    rows = rows.contiguous()
+    rows = pixels.movedim(0, -1).reshape(-1, len(pixels)).contiguous()
     return rows if rows.data_ptr() % _ALIGNMENT == 0 else rows.clone()
 
 

@@ -31,11 +31,10 @@ class RankedLevels(Part):
         """Order and hand out."""
         matched = torch.empty_like(pixels) if out is None else out
 
-        def write(channel: tuple[Tensor, Tensor, Tensor]) -> None:
-            source, counts, target = channel
+        def write(source: Tensor, counts: Tensor, target: Tensor) -> None:
             target.copy_(exact_specification(source, counts, picture.weights))
 
-        spread(write, zip(pixels, self.counts.expand(len(pixels), -1), matched, strict=True))
+        spread(write, pixels, self.counts.expand(len(pixels), -1), matched)
         return matched
 
 

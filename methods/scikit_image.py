@@ -93,17 +93,15 @@ def match_values(source: Values, reference: Values) -> NDArray[np.float64]:
     if source[1] is None and reference[1] is None:
         matched: NDArray[np.float64] = match_histograms(source[0], reference[0])
         return matched
-    _, position, quantiles = _distribution(*source)
-    levels, _, reference_quantiles = _distribution(*reference)
+    _, position, quantiles = _distribution(source)
+    levels, _, reference_quantiles = _distribution(reference)
     return np.interp(quantiles, reference_quantiles, levels)[position]
 
 
-def _distribution(
-    values: NDArray[np.float32], weights: NDArray[np.float64] | None
-) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]:
+def _distribution(channel: Values) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]:
     """The levels that occur, each value's place among them, and the fraction of the weight at or below each level."""
-    levels, position = np.unique(values, return_inverse=True)
-    cumulative = np.bincount(position, weights).cumsum()
+    levels, position = np.unique(channel[0], return_inverse=True)
+    cumulative = np.bincount(position, channel[1]).cumsum()
     return levels, position, cumulative / cumulative[-1]
 
 

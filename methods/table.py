@@ -39,15 +39,10 @@ class MethodOptions:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to match.
+    """A way to match: what it does and when to ``use`` it, what makes its ``steps``, and the ``source`` that describes it.
 
-    Attributes:
-        use: a sentence on what it does and when to use it.
-        steps: makes its steps.
-        source: who described it.
-        differentiable: whether its result has a gradient.
-        per_frame_only: why it can measure each frame only by itself; empty if it can pool and smooth.
-        own_space: the color space in which it was described, in place of ``rgb``; empty if that is RGB.
+    ``differentiable`` says whether its result has a gradient, ``per_frame_only`` why it can measure each frame only by itself,
+    empty if it can pool and smooth, and ``own_space`` in which color space it was described, empty if that is RGB.
     """
 
     use: str

@@ -288,7 +288,7 @@ def test_bad_images(image: Tensor, error: type[Exception], message: str) -> None
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda m: m.from_quantiles([[0.0, 1.0]]), TypeError, "quantiles: expected a floating-point tensor, got list"),
+        (lambda m: m.from_quantiles([[0.0, 1.0]]), TypeError, "quantiles: expected a torch.Tensor, got list"),
         (lambda m: m.from_quantiles(torch.zeros(3)), ValueError, r"quantiles: expected shape .*, got \[3\]"),
         (lambda m: m.from_quantiles(torch.tensor([[0.5, 0.2]])), ValueError, "quantiles: expected values from 0 to 1"),
         (lambda m: m.from_quantiles(torch.tensor([[0.5, 1.2]])), ValueError, "quantiles: expected values from 0 to 1"),

@@ -34,7 +34,7 @@ PAGES = [Path(name) for name in ("README.md", "CONTRIBUTING.md")] + [
 ]
 
 WAY = 20
-FILE, CLASS, FUNCTION, ALL = 400, 150, 40, 6335
+FILE, CLASS, FUNCTION, ALL = 400, 150, 40, 5900
 README = 140
 
 # Prints the functions of the pack that an image is handed to, in order, until its pixels are looked up: those with an argument
@@ -193,7 +193,7 @@ def test_kernels_know_torch_and_one_another(path: Path) -> None:
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_everything_public_has_an_example(name: str) -> None:
-    thing = vars(comfyui_histogram_match)[name]
+    thing = getattr(comfyui_histogram_match, name)
     documented = [thing]
     if inspect.isclass(thing):
         documented += [vars(thing)[method] for method in ("__init__", "__call__", "forward") if method in vars(thing)]
@@ -207,8 +207,12 @@ def test_the_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     module = importlib.import_module(".".join((PACKAGE, *parts)))
     written: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    defined = {node.name for node in ast.walk(tree(path)) if hasattr(node, "name")} | {""}
     examples = 0
-    for test in doctest.DocTestFinder().find(module):
+    for test in doctest.DocTestFinder().find(module, name=""):
+        # Where a test before has compiled something, torch has left functions of its own in the module.
+        if test.name.split(".")[-1] not in defined:
+            continue
         examples += len(test.examples)
         runner.run(test, out=written.append)
     assert not runner.failures, "".join(written)

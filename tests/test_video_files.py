@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -139,18 +140,31 @@ def test_without_tags_the_height_decides_on_the_matrix(tmp_path: Path, height: i
     torch.testing.assert_close(video_files._pixels(frame)[0, 0], colour, rtol=0, atol=2.5 / 255)
 
 
-def test_a_rotated_video_comes_out_upright(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, target = tmp_path / "source.mp4", tmp_path / "target.mp4"
+def turn(path: Path, degrees: int) -> None:
+    """Give an MP4 or MOV file the display matrix of a phone that was held so (ISO/IEC 14496-12, 8.3.2); PyAV writes none."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 44
+    # The first track is the video; before the matrix are version, times, number, duration, layer and volume.
+    cos, sin = ({0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)})[degrees]
+    content[start : start + 36] = struct.pack(">9i", cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_rotated_video_comes_out_upright(tmp_path: Path, degrees: int, suffix: str) -> None:
+    source, target = tmp_path / f"source{suffix}", tmp_path / "target.mp4"
     clip = pan_zoom(3, 72, 96).frames
     write_video(source, clip)
-    expected = torch.rot90(frames_of(source), 1, (1, 2))
-    # The display matrix of a phone held upright; PyAV reads it but cannot write it.
-    monkeypatch.setattr(video_files, "_rotation", lambda frame: 90)
+    # The matrix turns clockwise, torch counterclockwise.
+    expected = torch.rot90(frames_of(source), -degrees // 90, (1, 2))
+    turn(source, degrees)
     assert torch.equal(frames_of(source), expected)
     with VideoRewriter(source, target) as video:
         for pixels in video.frames():
             video.write(pixels)
-    assert contents(target)["size"] == (96, 72)
+    assert contents(target)["size"] == tuple(expected.shape[1:3])
+    assert float((frames_of(target) - expected).abs().mean()) <= 5 / 255
 
 
 @pytest.mark.parametrize(

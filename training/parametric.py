@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..checks import check_bins, check_count, check_pixels, checked_weights
+from ..checks import check_bins, check_count, check_floating, check_pixels, checked_weights
 from ..histogram_matching import cumulative_distribution
 from ..kernels.dtypes import precise_dtype
 from ..kernels.levels import LEVELS
@@ -67,8 +67,7 @@ class ParametricHistogramMatching(torch.nn.Module):
     @classmethod
     def from_quantiles(cls, quantiles: Tensor, bins: int = 256) -> "ParametricHistogramMatching":
         """Start at floating-point levels in [0, 1], ``[channels, knots]`` at even steps of probability, that never fall."""
-        if not isinstance(quantiles, Tensor) or not quantiles.is_floating_point():
-            raise TypeError(f"quantiles: expected a floating-point tensor, got {_kind(quantiles)}")
+        check_floating("quantiles", quantiles)
         steps = _steps(_double("quantiles", quantiles, "knots"))
         if not (steps >= 0).all():
             raise ValueError("quantiles: expected values from 0 to 1 that never fall from left to right, got others")
@@ -84,7 +83,8 @@ class ParametricHistogramMatching(torch.nn.Module):
         """Start at counts ``[channels, levels]`` of any real dtype at even levels in [0, 1], or :class:`ReferenceHistogram`."""
         counts = histogram.counts if isinstance(histogram, ReferenceHistogram) else histogram
         if not isinstance(counts, Tensor) or counts.is_complex():
-            raise TypeError(f"histogram: expected a tensor of counts or a ReferenceHistogram, got {_kind(counts)}")
+            got = getattr(counts, "dtype", type(counts).__name__)
+            raise TypeError(f"histogram: expected a tensor of counts or a ReferenceHistogram, got {got}")
         counts = _double("histogram", counts, "levels")
         if not ((counts.isfinite() & (counts >= 0)).all() and counts.any(dim=1).all()):
             raise ValueError("histogram: expected finite counts from 0 up, and some in each channel, got others")
@@ -201,7 +201,3 @@ def _double(name: str, rows: Tensor, columns: str) -> Tensor:
     if rows.ndim != 2 or rows.shape[0] < 1 or rows.shape[1] < 2:
         raise ValueError(f"{name}: expected shape [channels, {columns}] with 2 {columns} or more, got {list(rows.shape)}")
     return rows.detach().cpu().double()
-
-
-def _kind(value: object) -> str:
-    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
