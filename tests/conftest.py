@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+
+# Tests run in two processes: torch's threads are to sleep, not to spin, while those of the other one work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
 import torch
 

@@ -309,7 +309,7 @@ def test_hm_mkl_hm_is_channels_then_mkl_then_channels() -> None:
         (
             lambda: ColorMatching()(torch.rand(3, 3, 4, 4), torch.rand(2, 3, 4, 4)),
             ValueError,
-            "reference: expected 1 or 3 to go with the images, got 2",
+            r"reference: expected shape \[1 or 3, 3, H, W\] to go with an image of \[3, 3, 4, 4\], got \[2, 3, 4, 4\]",
         ),
         (lambda: ColorMatching("mkl", bins=-5), ValueError, "bins: expected 2 to 65536, got -5"),
         (lambda: ColorMatching(bins=2.0), TypeError, "bins: expected an int, got float"),
