@@ -1,6 +1,5 @@
 """Checks of arguments: each error names the argument, what it should be and what came."""
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -75,7 +74,7 @@ def checked_weights(weights: Tensor, image: Tensor) -> Tensor:
 
 def check_choice(name: str, value: str, expected: Iterable[str]) -> None:
     """Raise an error unless ``value`` is one of those expected."""
-    if value not in expected:
+    if value not in (expected := tuple(expected)):
         raise ValueError(f"{name}: expected one of {', '.join(expected)}, got {value!r}")
 
 
@@ -96,5 +95,5 @@ def check_number(name: str, value: float, least: float, most: float) -> None:
     """Raise an error unless ``value`` is a number from ``least`` to ``most``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    if not least <= value <= most or math.isnan(value):
+    if not least <= value <= most:
         raise ValueError(f"{name}: expected a number from {least} to {most}, got {value}")

@@ -104,10 +104,19 @@ def specify_images(
 ) -> Tensor:
     """Give each frame of a batch a histogram that is specified without a picture.
 
-    ``target`` is :class:`Uniform`, :class:`Normal`, :class:`LinearStretch` or :class:`Specified`; or any function that makes a
-    transfer function of a cumulative distribution, both of shape ``[C, 65536]``. In ``"rgb"`` each channel gets the histogram,
-    in other color spaces of :data:`COLOR_SPACES` the lightness alone, and the color is kept. All other arguments, their shapes
-    and ranges are those of :func:`match_images`.
+    Args:
+        image: floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4, values in [0, 1].
+        target: :class:`Uniform`, :class:`Normal`, :class:`LinearStretch` or :class:`Specified`; or any function that makes a
+            transfer function of a cumulative distribution, both of shape ``[C, 65536]``.
+        factor: this and the rest are those of :func:`match_images`, but for ``color_space``.
+        device: see there.
+        progress: see there.
+        color_space: in ``"rgb"`` each channel gets the histogram, in others of :data:`COLOR_SPACES` the lightness alone, and
+            the color is kept.
+        source_stats: see there.
+        target_index: see there.
+        window: see there.
+        image_mask: see there.
 
     Returns:
         As :func:`match_images`; differentiable in image and mask.

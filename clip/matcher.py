@@ -1,9 +1,9 @@
 """What is done to one frame or to one reference: the only place that touches the device."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,20 +18,19 @@ from ..methods.transform import ColorTransform, Picture, Step, complete
 from .frames import Frame, Matched, Reference, Report, fit_mask
 from .smoothing import FrameStatistics, watched_pixels
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 # How far apart equal colors can be in another color space, where vector units and the rest of a row round differently.
 _CONVERSION_ERROR = 2.0**-20
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What each step has measured of a reference, nothing where nothing counts, and in which channels values count."""
+    """What each step has measured of a reference, nothing where nothing counts, and in which of its channels values count."""
 
     of_steps: dict[Step, Any]
     counted: list[bool]
     report: Report
+    channels: int
+    """Of the reference as it came."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +66,17 @@ class Matcher:
         colors = reference.pixels[:3]
         mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, colors)
         if mask is not None and not mask.any():
-            return Measured({}, [False] * len(colors), Report())
+            return Measured({}, [], Report(), len(colors))
         picture = self._picture(colors, mask, reference.counts)
         of_steps: dict[Step, Any] = {}
         for step in self.steps:
             if isinstance(step, Step) and step.measures_reference and step not in of_steps:
                 of_steps[step] = step.measure(picture)
-        counted = [True] * len(colors)
+        counted = [True] * len(picture.pixels)
         if reference.counts is None and (mask is not None or picture.missing):
             weights = torch.ones(()) if picture.weights is None else picture.weights
             counted = (picture.pixels.isfinite() & (weights.to(picture.pixels.device) > 0)).flatten(1).any(1).tolist()
-        return Measured(of_steps, counted, Report(reference_missing=picture.missing))
+        return Measured(of_steps, counted, Report(reference_missing=picture.missing), len(colors))
 
     def prepare(self, reference: Reference) -> Prepared:
         """Measure a reference and make ready what was measured."""
@@ -89,14 +88,13 @@ class Matcher:
         Raises:
             ValueError: a channel has no finite value that counts.
         """
-        channels = len(measured.counted)
         if not measured.of_steps:
-            return Prepared(None, measured.report, channels)
+            return Prepared(None, measured.report, measured.channels)
         if not all(measured.counted):
             channel = measured.counted.index(False)
             raise ValueError(f"reference: expected finite values, got none in channel {channel} of {name}")
         prepared = {step: step.prepare(of_step) for step, of_step in measured.of_steps.items()}
-        return Prepared([prepared.get(step) for step in self.steps], measured.report, channels)  # type: ignore[arg-type]
+        return Prepared([prepared.get(step) for step in self.steps], measured.report, measured.channels)  # type: ignore[arg-type]
 
     def measure(self, plan: Plan, index: int) -> Any:
         """Measure a frame for a step; None where there is nothing to measure, or no way to it since the reference is empty."""
@@ -166,6 +164,8 @@ class Matcher:
         if not self.channelwise:
             matched = self.space.join(matched, picture.kept)
         colors = len(frame.pixels[:3])
+        if frame.out.device.type == "cpu":
+            matched = matched.cpu()
 
         def write(pixels: Tensor, matched: Tensor, out: Tensor, mask: Tensor | None = None) -> None:
             alpha = pixels[colors:]
@@ -187,16 +187,3 @@ class Matcher:
             write(*planes, mask)
         else:
             by_stripes(write, *planes, *([] if mask is None else [mask]))
-
-
-def or_on_cpu(verb: Callable[[Matcher, _Item], _Result], matcher: Matcher, item: _Item) -> _Result:
-    """Do something to an item on the matcher's device, and on the CPU where that has too little memory."""
-    try:
-        return verb(matcher, item)
-    except torch.cuda.OutOfMemoryError:
-        pass
-    # Outside of the except clause: there the exception would keep the failed attempt's tensors alive.
-    result = verb(replace(matcher, device=torch.device("cpu")), item)
-    if isinstance(result, (Matched, Measured, Prepared)):
-        result = replace(result, report=result.report + Report(fallbacks=1))
-    return result

@@ -1,6 +1,7 @@
 """Match the frames of a clip one after the other, whatever they come from: the one door for batches and for files."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -39,6 +40,7 @@ def match_clip(
     elif settings.reference_stats == "pooled":
         run.pooled = pool_references(run)
     for matched in run.map(Matcher.match, STATISTICS[settings.source_stats](run), together=clip.together):
-        yield matched
+        yield replace(matched, report=matched.report + Report(fallbacks=run.fallbacks))
+        run.fallbacks = 0
         run.matched += 1
         run.tell()

@@ -6,7 +6,7 @@ What is not known yet of a transform is solved for from the frame itself, when i
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +16,7 @@ from ..kernels.workers import map_frames
 from ..methods.samples import ColorSample
 from ..methods.transform import ColorTransform, Part, Step
 from .frames import Clip, Frame, Report
-from .matcher import Matcher, Measured, Plan, Prepared, or_on_cpu
+from .matcher import Matcher, Measured, Plan, Prepared
 from .settings import MatchSettings
 from .smoothing import FrameStatistics, TransferSmoothing, is_flat
 
@@ -39,6 +39,8 @@ class Run:
     pooled: Prepared | None = None
     measured: int = 0
     matched: int = 0
+    fallbacks: int = 0
+    """How often the device had too little memory since this was last told."""
 
     def tell(self) -> None:
         """Say how many steps are done."""
@@ -61,8 +63,17 @@ class Run:
     def map(self, verb: Callable[[Matcher, _Item], _Result], items: Iterable[_Item], *, together: bool) -> Iterator[_Result]:
         """Do something to items in order: in threads of the pack's own on the CPU, with a GPU or a gradient in the caller's."""
         if self.matcher.gradient or self.matcher.device.type != "cpu":
-            return map(partial(or_on_cpu, verb, self.matcher), items)
+            return map(partial(self._or_on_cpu, verb), items)
         return map_frames(partial(verb, self.matcher), items, together=together)
+
+    def _or_on_cpu(self, verb: Callable[[Matcher, _Item], _Result], item: _Item) -> _Result:
+        """Do something to an item on the matcher's device, and on the CPU where that has too little memory."""
+        try:
+            return verb(self.matcher, item)
+        except torch.cuda.OutOfMemoryError:
+            self.fallbacks += 1
+        # Outside of the except clause: there the exception would keep the failed attempt's tensors alive.
+        return verb(replace(self.matcher, device=torch.device("cpu")), item)
 
     def call(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Call a function where :meth:`map` does."""
@@ -87,13 +98,13 @@ def per_frame(run: Run, frames: Callable[[], Iterable[Frame]] | None = None) -> 
     for frame in (frames or run.clip.frames)():
         if run.pooled is None and frame.reference is not None:
             (prepared,) = run.map(Matcher.prepare, [frame.reference], together=False)
-            channels = len(frame.pixels[:3])
-            if prepared.channels not in (1, channels):
-                raise ValueError(
-                    f"reference: expected 1 channel to go with an image of {channels}, got {prepared.channels} channels"
-                )
         if prepared is None:
             raise ValueError("reference: expected one for the first frame, got none")
+        channels = len(frame.pixels[:3])
+        if prepared.channels not in (1, channels):
+            raise ValueError(
+                f"reference: expected 1 channel to go with an image of {channels}, got {prepared.channels} channels"
+            )
         yield frame, prepared, nothing
         # What there is to tell of a reference is told once.
         prepared = replace(prepared, report=Report()) if prepared.report != Report() else prepared
@@ -181,8 +192,8 @@ def add_references(total: Measured, measured: Measured) -> Measured:
     of_steps = dict(total.of_steps)
     for step, of_step in measured.of_steps.items():
         of_steps[step] = add("reference", of_steps.get(step), of_step)
-    counted = [any(pair) for pair in zip(total.counted, measured.counted, strict=True)]
-    return Measured(of_steps, counted, total.report + measured.report)
+    counted = [any(pair) for pair in zip_longest(total.counted, measured.counted, fillvalue=False)]
+    return Measured(of_steps, counted, total.report + measured.report, max(total.channels, measured.channels))
 
 
 def add(name: str, total: Any, measured: Any) -> Any:

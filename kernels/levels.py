@@ -29,7 +29,7 @@ def count(pixels: Tensor, bins: int = LEVELS, weights: Tensor | None = None) -> 
     Weights broadcast to the shape of ``pixels``. The counts ``[C, bins]`` are of :func:`precise_dtype`.
     """
     planes = (pixels,) if weights is None else (pixels, weights.expand(pixels.shape))
-    if torch.is_grad_enabled() and wants_gradient(*planes):
+    if wants_gradient(*planes):
         return soft_histogram(pixels.flatten(1)[None], bins, *(plane.flatten(1)[None] for plane in planes[1:]))[0]
     rows = []
     with torch.no_grad():
@@ -51,7 +51,7 @@ def look_up(pixels: Tensor, table: Tensor, out: Tensor | None = None) -> Tensor:
     Where no gradient is wanted, ``out``, of their shape and on their device, or ``pixels`` itself can take the result.
     """
     table = table.expand(len(pixels), -1)
-    if torch.is_grad_enabled() and wants_gradient(pixels, table):
+    if wants_gradient(pixels, table):
         return interpolate(pixels.flatten(1)[None], table[None])[0].view(pixels.shape)
     matched = torch.empty_like(pixels) if out is None else out
     entries = (table if table.shape[1] == LEVELS else resample(table)).to(working_dtype(pixels)).to(pixels.device)

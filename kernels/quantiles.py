@@ -17,9 +17,9 @@ def quantile_function(cdf: Tensor, probability: Tensor) -> Tensor:
     has its shape, levels in [0, 1], differentiable in both. What is below the first level that occurs goes there.
     """
     cdf = cdf.expand(*probability.shape[:-1], cdf.shape[-1])
-    if cdf.device.type != "cpu" or (torch.is_grad_enabled() and wants_gradient(cdf, probability)):
+    if cdf.device.type != "cpu" or wants_gradient(cdf, probability):
         return _search(cdf, probability)
-    wanted, known = (rows.detach().reshape(-1, rows.shape[-1]).numpy() for rows in (probability, cdf))
+    wanted, known = (rows.detach().reshape(-1, rows.shape[-1]).double().numpy() for rows in (probability, cdf))
     found = np.stack(spread(_interpolate, wanted, known))
     return torch.from_numpy(found).to(probability.dtype).view(probability.shape)
 

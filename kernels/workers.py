@@ -28,6 +28,7 @@ _MOST_THREADS = 8
 # Pixels of a stripe: few enough for the caches of a CPU, many enough to keep a GPU busy.
 _CPU_STRIPE = 1 << 16
 _GPU_STRIPE = 1 << 22
+_MOST = 1 << 30
 # As many values torch works on in one thread by itself.
 _FEW = 1 << 15
 
@@ -84,11 +85,14 @@ def by_stripes(function: Callable[..., _Result], *planes: Tensor, pixels: int | 
     makes a stripe for each thread, where nothing depends on how they are cut. The results come from top to bottom.
     """
     first = planes[0]
-    alone = first.device.type != "cpu" or torch.is_grad_enabled() or first.numel() <= _FEW
+    device = next((plane.device for plane in planes if plane.device.type != "cpu"), first.device)
+    alone = device.type != "cpu" or torch.is_grad_enabled() or first.numel() <= _FEW
     count = 1 if alone else getattr(_here, "stripes", 0) or min(torch.get_num_threads(), _MOST_THREADS)
     height, width = first.shape[-2:]
-    lines = (stripe_size(first.device) if pixels is None else pixels) // width or 1
-    stripes = [plane.split(math.ceil(height / count) if pixels == 0 else lines, dim=-2) for plane in planes]
+    # With a stripe for each thread, few enough to be counted by 32 bits.
+    lines = math.ceil(height / count) if pixels == 0 else height
+    stripe = _MOST if pixels == 0 else stripe_size(device) if pixels is None else pixels
+    stripes = [plane.split(min(lines, stripe // width or 1), dim=-2) for plane in planes]
     return list(map(function, *stripes)) if count == 1 else spread(function, *stripes)
 
 

@@ -37,6 +37,7 @@ _OKLAB_OPPONENTS = torch.tensor(
     ),
     dtype=torch.float64,
 )
+_OKLAB_LINEAR, _OKLAB_ROOTS = torch.linalg.inv(_OKLAB_CONES), torch.linalg.inv(_OKLAB_OPPONENTS)
 # A gray has no opponents; of 256 levels, that is the one in the middle.
 _MIDDLE = torch.tensor((0.0, 128 / 255, 128 / 255), dtype=torch.float64)
 _LAB_SPAN = (100.0, 255.0, 255.0)
@@ -44,6 +45,7 @@ _LAB_SPAN = (100.0, 255.0, 255.0)
 _RUDERMAN_CONES = torch.tensor(
     ((0.3811, 0.5783, 0.0402), (0.1967, 0.7244, 0.0782), (0.0241, 0.1288, 0.8444)), dtype=torch.float64
 )
+_RUDERMAN_RGB = torch.linalg.inv(_RUDERMAN_CONES)
 # Added before a logarithm, so that black has one; the smallest difference in 8 bits.
 _LOG_OFFSET = 1 / 255
 # The slope of a cube root at 0 is infinite. Below this it is taken as 0.
@@ -118,9 +120,8 @@ def _rgb_to_oklab(rgb: Tensor) -> Tensor:
 
 
 def _oklab_to_rgb(channels: Tensor) -> Tensor:
-    inverse = torch.linalg.inv(_OKLAB_OPPONENTS)
-    cones = _mix(inverse, channels.to(precise_dtype(channels.device)), -inverse @ _MIDDLE)
-    return _kornia("linear_rgb_to_rgb", _mix(torch.linalg.inv(_OKLAB_CONES), cones.pow(3)).to(channels.dtype))
+    cones = _mix(_OKLAB_ROOTS, channels.to(precise_dtype(channels.device)), -_OKLAB_ROOTS @ _MIDDLE)
+    return _kornia("linear_rgb_to_rgb", _mix(_OKLAB_LINEAR, cones.pow(3)).to(channels.dtype))
 
 
 def _rgb_to_log_cones(rgb: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ def _rgb_to_log_cones(rgb: Tensor) -> Tensor:
 
 
 def _log_cones_to_rgb(channels: Tensor) -> Tensor:
-    return _mix(torch.linalg.inv(_RUDERMAN_CONES), channels.clamp(max=_LARGEST_LOG).exp(), torch.full((3,), -_LOG_OFFSET))
+    return _mix(_RUDERMAN_RGB, channels.clamp(max=_LARGEST_LOG).exp(), torch.full((3,), -_LOG_OFFSET))
 
 
 # The way there and the way back.
@@ -148,7 +149,7 @@ def _mix(matrix: Tensor, image: Tensor, offset: Tensor | None = None) -> Tensor:
 
 
 def _convert(convert: Callable[[Tensor], Tensor], image: Tensor, channels: int) -> Tensor:
-    """Call ``convert``, which treats each pixel by itself, on ``[C, H, W]``, by stripes; the result has so many channels."""
+    """Call ``convert``, which treats pixels one by one, on ``[C, H, W]``, on the CPU by stripes; it makes so many channels."""
     if wants_gradient(image) or image.device.type != "cpu":
         return convert(image)
     result = image.new_empty(*image.shape[1:], channels).movedim(-1, 0)

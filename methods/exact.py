@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..kernels.dtypes import nearest_end
-from ..kernels.levels import LEVELS, count
+from ..kernels.levels import LEVELS
 from ..kernels.workers import spread
+from .channels import ChannelStep
 from .transform import Part, Picture, Step
 
 # The neighborhoods of Coltuc, Bolon and Chassery 2006, "Exact histogram specification", each with all of those before it:
@@ -46,7 +47,7 @@ class ExactStep(Step):
 
     def measure(self, picture: Picture) -> Tensor:
         """Count at all levels."""
-        return count(picture.pixels, LEVELS, picture.weights) if picture.counts is None else picture.counts.clone()
+        return ChannelStep().measure(picture)
 
     def solve(self, source: None, prepared: Tensor) -> RankedLevels:
         """The counts are what is handed out."""

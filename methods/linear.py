@@ -63,7 +63,7 @@ def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
 
     def sums(stripe: Tensor, weight: Tensor | None = None) -> Tensor:
         rows = pad(stripe.flatten(1).double(), (0, 0, 1, 0), value=1)
-        return (rows if weight is None else rows * weight.flatten()) @ rows.t()
+        return (rows if weight is None else rows * weight.flatten().to(rows)) @ rows.t()
 
     first, *others = by_stripes(sums, *([pixels] if weights is None else [pixels, weights]))
     return sum(others, first).cpu()

@@ -25,6 +25,8 @@ class ReferenceValues(Part):
     pointwise: ClassVar[bool] = False
 
     def __add__(self, other: "ReferenceValues") -> "ReferenceValues":
+        if len(self.channels) != len(other.channels):
+            raise ValueError(f"reference: expected {len(self.channels)} channels as in the first, got {len(other.channels)}")
         return ReferenceValues(tuple(map(pooled_values, self.channels, other.channels)))
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
@@ -33,8 +35,7 @@ class ReferenceValues(Part):
         matched = nearest_end(frame.detach().cpu().float())
 
         def match(index: int) -> None:
-            counted = _counted(frame[index], picture.weights)
-            source = channel_values(frame[index], picture.weights)
+            source, counted = channel_values(frame[index], picture.weights)
             values = match_values(source, self.channels[min(index, len(self.channels) - 1)])
             matched[index][counted] = torch.from_numpy(values).to(matched.dtype)
 
@@ -53,19 +54,21 @@ class SkimageStep(Step):
         if picture.counts is not None:
             return ReferenceValues(tuple(map(histogram_values, picture.counts.cpu())))
         pixels = _rounded(picture.pixels, picture.rounding)
-        return ReferenceValues(tuple(channel_values(channel, picture.weights) for channel in pixels))
+        return ReferenceValues(tuple(channel_values(channel, picture.weights)[0] for channel in pixels))
 
     def solve(self, source: None, prepared: ReferenceValues) -> ReferenceValues:
         """The reference's values are all that is needed."""
         return prepared
 
 
-def channel_values(channel: Tensor, mask: Tensor | None) -> Values:
-    """The values of ``channel`` ``[H, W]`` that are finite and count under ``mask`` ``[H, W]``."""
-    counted = _counted(channel, mask)
+def channel_values(channel: Tensor, mask: Tensor | None) -> tuple[Values, Tensor]:
+    """The values of ``channel`` ``[H, W]`` that are finite and count under ``mask`` ``[H, W]``, and where they are, bool."""
+    counted = channel.isfinite().cpu()
+    if mask is not None:
+        counted &= mask.cpu() > 0
     values = channel.detach().cpu()[counted].float().clamp(0, 1).numpy()
     weights = None if mask is None else mask.detach().cpu()[counted].double().numpy()
-    return values, None if weights is None or (weights == 1).all() else weights
+    return (values, None if weights is None or (weights == 1).all() else weights), counted
 
 
 def histogram_values(counts: Tensor) -> Values:
@@ -103,12 +106,6 @@ def _distribution(channel: Values) -> tuple[NDArray[np.float32], NDArray[np.intp
     levels, position = np.unique(channel[0], return_inverse=True)
     cumulative = np.bincount(position, channel[1]).cumsum()
     return levels, position, cumulative / cumulative[-1]
-
-
-def _counted(channel: Tensor, mask: Tensor | None) -> Tensor:
-    """Where values of a channel count, bool, on the CPU."""
-    counted = channel.isfinite().cpu()
-    return counted if mask is None else counted & (mask.cpu() > 0)
 
 
 def _rounded(pixels: Tensor, step: float) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..checks import check_number
+from ..checks import check_number, check_rows
 from ..histogram_matching import cumulative_distribution
 from ..kernels.levels import LEVELS, rebin
 from ..kernels.quantiles import quantile_function
@@ -152,4 +152,9 @@ class TargetStep(ChannelStep):
 
     def solve(self, source: Tensor, prepared: Any) -> ChannelTables:
         """Ask the target."""
-        return ChannelTables(self.target(cumulative_distribution(source)))
+        cdf = cumulative_distribution(source)
+        table = self.target(cdf)
+        check_rows("target", table)
+        if len(table) not in (1, len(cdf)):
+            raise ValueError(f"target: expected a table of shape {list(cdf.shape)}, got {list(table.shape)}")
+        return ChannelTables(table)

@@ -433,3 +433,79 @@ class TestLength:
 def test_a_bad_argument_is_named(changed: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         match_images(**{"image": CLIP, "reference": LOOK, **changed})
+
+
+class TestGrayAndColor:
+    """References of other channels than the images have, with values that do not count."""
+
+    @pytest.mark.parametrize(
+        ("method", "color_space"), [("mkl", "rgb"), ("reinhard", "rgb"), ("pytorch", "lab"), ("hm-mkl-hm", "rgb")]
+    )
+    @pytest.mark.parametrize("masked", [False, True])
+    def test_gray_pictures_with_values_left_out(self, method: str, color_space: str, masked: bool) -> None:
+        image, reference, mask = torch.rand(1, 12, 12, 1), torch.rand(1, 12, 12, 1) ** 2, torch.ones(1, 12, 12)
+        mask[0, 3, 4] = 0
+        expected = match_images(image, reference, method, color_space=color_space, reference_mask=mask)
+        if masked:
+            three = match_images(image.expand(-1, -1, -1, 3), reference, method, color_space=color_space, reference_mask=mask)
+            torch.testing.assert_close(expected[..., 0], three.mean(-1), rtol=0, atol=1e-5)
+        else:
+            reference[0, 3, 4] = NAN
+            with pytest.warns(RuntimeWarning, match="reference: left out 1 NaN"):
+                matched = match_images(image, reference, method, color_space=color_space)
+            torch.testing.assert_close(matched, expected, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize(("method", "color_space"), [("pytorch", "luminance"), ("mkl", "rgb"), ("sliced", "oklab")])
+    def test_pooled_references_of_which_one_counts_in_part_or_not_at_all(
+        self, method: str, color_space: str, channels: int
+    ) -> None:
+        image, references = torch.rand(1, 12, 12, 3), torch.rand(2, 12, 12, channels) ** 2
+        options = {"reference_stats": "pooled", "color_space": color_space, "rotations": 4}
+        expected = match_images(image, references[:1], method, **options)
+        black = torch.ones(2, 12, 12)
+        black[1] = 0
+        assert torch.equal(match_images(image, references, method, reference_mask=black, **options), expected)
+        references[1] = NAN
+        with pytest.warns(RuntimeWarning, match="reference: left out"):
+            matched = match_images(image, references, method, **options)
+        torch.testing.assert_close(matched, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("source_stats", SOURCE_STATS)
+def test_whatever_the_device_has_no_memory_for_is_told(source_stats: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def out_of_memory(self: Matcher, *_: object) -> None:
+        if self.device.type == "meta":
+            calls.append(source_stats)
+            raise torch.cuda.OutOfMemoryError("none left")
+
+    picture = Matcher._picture
+
+    def fail_first(self: Matcher, *arguments: Any) -> Any:
+        out_of_memory(self)
+        return picture(self, *arguments)
+
+    monkeypatch.setattr(Matcher, "_picture", fail_first)
+    image, reference = torch.rand(3, 6, 6, 3), torch.rand(1, 6, 6, 3)
+    expected = match_images(image, reference, source_stats=source_stats)
+    with pytest.warns(RuntimeWarning) as told:
+        assert torch.equal(match_images(image, reference, source_stats=source_stats, device="meta"), expected)
+    assert [str(warning.message) for warning in told] == [
+        f"device: out of memory {len(calls)} times, there the CPU did the work"
+    ]
+
+
+def test_exact_levels_on_a_device_without_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, reference = torch.rand(1, 20, 20, 3), torch.rand(1, 20, 20, 3) ** 2
+    expected = match_images(image, reference, "exact")
+    monkeypatch.setattr(levels, "precise_dtype", lambda device: torch.float32)
+    assert torch.equal(match_images(image, reference, "exact"), expected)
+
+
+def test_a_stripe_can_be_counted_by_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_MOST", 1000)
+    plane = torch.rand(3, 200, 100)
+    assert workers.by_stripes(lambda stripe: stripe.shape[1], plane, pixels=0) == [10] * 20
+    assert torch.equal(levels.count(plane), levels.count(plane.mT.contiguous()))

@@ -212,3 +212,24 @@ def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for word in ("SOURCE", "--reference", "--output", "pytorch", "skimage", "auto", "gpu", "--demo", "--overwrite"):
         assert word in text
+
+
+def test_pooled_references_of_gray_and_color(folder: Path) -> None:
+    Image.fromarray(photo_8bit("camera")[..., 0]).save("gray.png")
+    arguments = ["shots/a.png", "--reference", "gray.png", "--reference", "reference.png", "--reference-stats", "pooled"]
+    assert main([*arguments, "--method", "mkl", "--output", "out.png"]) == 0
+    expected = match_images(
+        photo("astronaut"), ReferenceHistogram.of(photo("camera")) + ReferenceHistogram.of(photo("coffee")), "mkl"
+    )
+    assert np.abs(pixels("out.png") - (expected[0] * 255).round().numpy()).max() <= 2
+
+
+@pytest.mark.parametrize("stats", [["--reference-stats", "pooled"], ["--source-stats", "target_frame"]])
+@pytest.mark.parametrize("method", ["pytorch", "mkl"])
+def test_a_gray_file_among_colored_ones_is_told(
+    folder: Path, stats: list[str], method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (4, 4)).save("shots/z.png")
+    references = ["--reference", "reference.png", "--reference", "reference.png"][: 2 * (1 + (stats[1] == "pooled"))]
+    assert main(["shots", *references, *stats, "--method", method, "--output", "out"]) == 1
+    assert "reference: expected 1 channel to go with an image of 1, got 3 channels" in capsys.readouterr().err

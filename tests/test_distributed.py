@@ -10,6 +10,7 @@ import torch
 from comfyui_histogram_match import histogram, pooled_histogram
 from comfyui_histogram_match.command.ranks import RankError, Ranks, join_ranks
 from comfyui_histogram_match.command.run import main
+from comfyui_histogram_match.training import distributed
 from counting_rank import images
 from launching import torchrun
 from photos import photo_8bit
@@ -184,6 +185,13 @@ class TestCommand:
 
 
 class TestRanks:
+    def test_one_process_waits_for_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Whoever calls the command from a program with process groups of its own has no other ranks to meet.
+        monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(distributed.dist, "all_gather_object", lambda *_: pytest.fail("waits for other ranks"))
+        assert Ranks().total(3) == 3
+        assert Ranks().first_with(None) is None
+
     def test_alone(self) -> None:
         with join_ranks() as ranks:
             assert (ranks.rank, ranks.size, ranks.launched, ranks.first) == (0, 1, False, True)

@@ -256,7 +256,7 @@ class TestCumulativeDistribution:
 
 
 class TestTransferFunction:
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize(
         ("source", "reference"), [((8,), (8,)), ((3, 8), (1, 8)), ((2, 3, 8), (3, 8)), ((2, 3, 8), (2, 1, 8))]
     )

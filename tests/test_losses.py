@@ -282,3 +282,12 @@ def test_bad_directions(name: str, value: int) -> None:
         sliced_histogram_loss(torch.rand(1, 3, 2, 2), torch.rand(1, 3, 2, 2), **{name: value})
     with pytest.raises(TypeError, match=f"{name}: expected an int, got float"):
         SlicedHistogramLoss(**{name: 2.0})
+
+
+@pytest.mark.parametrize(("name", "value"), [("order", 3), ("reduction", "x"), ("bins", 1)])
+@pytest.mark.parametrize("module", [HistogramLoss, SlicedHistogramLoss])
+def test_a_setting_that_is_changed_is_checked(module: type[HistogramLoss], name: str, value: object) -> None:
+    loss = module()
+    setattr(loss, name, value)
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        loss(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4))

@@ -280,6 +280,7 @@ GOOD = torch.rand(1, 4, 4, 3)
         ({"reference": GOOD.long()}, TypeError, "reference: .*got torch.int64"),
         ({"reference": GOOD[..., 0]}, ValueError, r"reference: expected shape \[B, H, W, C\].*got \[1, 4, 4\]"),
         ({"image": GOOD[..., :1]}, ValueError, "reference: expected 1 channel to go with an image of 1, got 3 channels"),
+        ({"method": ["mkl"]}, ValueError, r"method: expected one of .*, got \['mkl'\]"),
         ({"method": "numpy"}, ValueError, f"method: expected one of {', '.join(ALL_METHODS)}, got 'numpy'"),
         ({"factor": 1.5}, ValueError, "factor: expected a number from 0 to 1, got 1.5"),
         ({"factor": -0.1}, ValueError, "factor: .*got -0.1"),

@@ -328,3 +328,12 @@ def test_hm_mkl_hm_is_channels_then_mkl_then_channels() -> None:
 def test_a_bad_argument_is_named(make: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("method", ["pytorch", "mkl", "sliced"])
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_module_refuses_a_reference_without_finite_values(method: str, gradient: bool) -> None:
+    image, reference = torch.rand(1, 3, 4, 4, requires_grad=gradient), torch.rand(1, 3, 4, 4)
+    reference[:, 1] = float("nan")
+    with pytest.raises(ValueError, match="reference: expected pixels that count in every channel"):
+        ColorMatching(method, rotations=4)(image, reference)

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,7 +25,11 @@ def requirement_names(requirements: list[str]) -> set[str]:
 
 def test_what_the_manager_installs_never_replaces_torch() -> None:
     requirements = (ROOT / "requirements.txt").read_text().split()
-    assert requirement_names(requirements) == requirement_names(PROJECT["project"]["dependencies"]) == {"numpy", "scikit-image"}
+    assert (
+        requirement_names(requirements)
+        == requirement_names(PROJECT["project"]["dependencies"])
+        == {"lazy-loader", "numpy", "scikit-image"}
+    )
 
 
 def test_extras_carry_torch() -> None:
@@ -116,3 +121,15 @@ def test_every_example_workflow_has_a_picture_and_only_known_nodes(path: Path) -
     known = {"ImageHistogramMatch", "ImageHistogramSpecify", "ReferenceHistogram"}
     assert {node["type"] for node in workflow["nodes"]} - known <= {"LoadImage", "SaveImage"}
     assert path.with_suffix(".jpg").stat().st_size <= 300_000
+
+
+def test_what_is_public_is_listed_and_loaded_where_it_is_used() -> None:
+    assert set(comfyui_histogram_match.__all__) <= {*dir(comfyui_histogram_match), "comfy_entrypoint"}
+    code = (
+        "import sys, comfyui_histogram_match; print([name for name in ('torch', 'skimage', 'kornia') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+    code = "import sys; from comfyui_histogram_match import match_images; print('torch._dynamo' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

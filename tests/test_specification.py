@@ -165,6 +165,16 @@ def test_gradcheck_of_the_transfer_function(target: str) -> None:
             ValueError,
             "histogram: expected 1 row or 3, one for each channel, got 2",
         ),
+        (
+            lambda: specify_images(torch.rand(1, 4, 4, 3), lambda cdf: cdf[:2]),
+            ValueError,
+            r"target: expected a table of shape \[3, 65536\], got \[2, 65536\]",
+        ),
+        (
+            lambda: specify_images(torch.rand(1, 4, 4, 3), lambda cdf: cdf.long()),
+            TypeError,
+            "target: expected a floating-point tensor, got torch.int64",
+        ),
     ],
 )
 def test_a_bad_argument_is_named(make: Any, error: type[Exception], message: str) -> None:

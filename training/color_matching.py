@@ -111,7 +111,7 @@ def _prepare(step: Step | Part, reference: Picture) -> object:
     """What a step needs to know of a reference; None if that is nothing."""
     if not isinstance(step, Step) or not step.measures_reference:
         return None
-    measured = step.measure(reference)
-    if reference.weights is not None and not reference.weights.any():
+    counted = reference.pixels.isfinite() & (True if reference.weights is None else reference.weights > 0)
+    if not counted.flatten(1).any(1).all():
         raise ValueError("reference: expected pixels that count in every channel, got a channel with none")
-    return step.prepare(measured)
+    return step.prepare(step.measure(reference))

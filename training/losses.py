@@ -144,6 +144,7 @@ class SlicedHistogramLoss(HistogramLoss):
         self, image: Tensor, reference: Tensor, image_weights: Tensor | None = None, reference_weights: Tensor | None = None
     ) -> Tensor:
         """Measure along new directions; arguments, result and errors are those of :func:`sliced_histogram_loss`."""
+        _check_settings(self.order, self.bins, self.reduction)
         check_pair(image, reference)
         axes = self._next_axes(image.shape[1])
         distances = _sliced(axes, (image, image_weights), (reference, reference_weights), order=self.order, bins=self.bins)
