@@ -20,16 +20,16 @@ def quantile_function(cdf: Tensor, probability: Tensor) -> Tensor:
     if cdf.device.type != "cpu" or wants_gradient(cdf, probability):
         return _search(cdf, probability)
     wanted, known = (rows.detach().reshape(-1, rows.shape[-1]).double().numpy() for rows in (probability, cdf))
-    found = np.stack(spread(_interpolate, wanted, known))
+    found = np.empty_like(wanted)
+    spread(_interpolate, known, wanted, found)
     return torch.from_numpy(found).to(probability.dtype).view(probability.shape)
 
 
-def _interpolate(probability: NDArray[np.floating], cdf: NDArray[np.floating]) -> NDArray[np.float64]:
+def _interpolate(cdf: NDArray[np.float64], probability: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     occurring = np.flatnonzero(cdf[1:] > cdf[:-1]) + 1
     if cdf[0] > 0:
         occurring = np.concatenate([[0], occurring])
-    levels: NDArray[np.float64] = np.interp(probability, cdf[occurring], occurring)
-    return np.divide(levels, len(cdf) - 1, out=levels)
+    np.divide(np.interp(probability, cdf[occurring], occurring), len(cdf) - 1, out=out)
 
 
 def _search(cdf: Tensor, probability: Tensor) -> Tensor:
