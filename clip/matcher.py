@@ -24,13 +24,12 @@ _CONVERSION_ERROR = 2.0**-20
 
 @dataclass(frozen=True)
 class Measured:
-    """What each step has measured of a reference, nothing where nothing counts, and in which of its channels values count."""
+    """What each step has measured of a reference of so many channels, nothing where nothing counts, and where values count."""
 
     of_steps: dict[Step, Any]
     counted: list[bool]
     report: Report
     channels: int
-    """Of the reference as it came."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ _LARGEST = 1 << 62
 
 @dataclass
 class Run:
-    """One run over one clip: ``pooled`` are all references as one, if they are, ``measured`` and ``matched`` the steps done."""
+    """One run over a clip: all references ``pooled``, if they are, steps ``measured`` and ``matched``, ``fallbacks`` not told yet."""
 
     clip: Clip
     settings: MatchSettings
@@ -40,7 +40,6 @@ class Run:
     measured: int = 0
     matched: int = 0
     fallbacks: int = 0
-    """How often the device had too little memory since this was last told."""
 
     def tell(self) -> None:
         """Say how many steps are done."""

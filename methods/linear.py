@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from ..kernels.affine import apply_affine
-from ..kernels.dtypes import precise_dtype
+from ..kernels.affine import apply_affine, color_rows
 from ..kernels.workers import by_stripes
 from .transform import Picture, Step, TensorPart
 
 # The variance of what rounding to 8 bits adds. A direction in which colors vary less than this holds no picture.
 _ROUNDING_VARIANCE = (1 / 255) ** 2 / 12
+# Pixels that are multiplied as one row, see affine.py.
+_ROW = 4
 
 
 class AffineMap(TensorPart):
@@ -57,16 +58,39 @@ def color_moments(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
 
     The sum over all pixels of ``x x^T`` with ``x = (1, color)``: ``[C + 1, C + 1]``, float64, on the CPU, differentiable.
     """
-    if precise_dtype(pixels.device) != torch.float64:
-        # Single precision would lose what small differences of colors tell.
-        pixels, weights = pixels.cpu(), None if weights is None else weights.cpu()
+    channels = len(pixels)
+    # Single precision loses least around the mean.
+    center = color_rows(pixels.detach()[:, : max(1, (1 << 16) // pixels.shape[2])]).mean(dim=0)
 
     def sums(stripe: Tensor, weight: Tensor | None = None) -> Tensor:
-        rows = pad(stripe.flatten(1).double(), (0, 0, 1, 0), value=1)
-        return (rows if weight is None else rows * weight.flatten().to(rows)) @ rows.t()
+        rows = color_rows(stripe) - center
+        weighted = rows if weight is None else rows * weight.reshape(-1, 1).to(rows)
+        total = rows.new_tensor(float(len(rows))) if weight is None else weight.to(rows).sum()
+        first = _sum(weighted)
+        second = _products(weighted, rows)
+        return torch.cat([torch.cat([total[None], first])[None], torch.cat([first[:, None], second], dim=1)]).cpu().double()
 
-    first, *others = by_stripes(sums, *([pixels] if weights is None else [pixels, weights]))
-    return sum(others, first).cpu()
+    total = torch.zeros(channels + 1, channels + 1, dtype=torch.float64)
+    for stripe in by_stripes(sums, *([pixels] if weights is None else [pixels, weights])):
+        total = total + stripe
+    shift = torch.eye(channels + 1, dtype=torch.float64)
+    shift[0, 1:] = center.cpu()
+    return shift.t() @ total @ shift
+
+
+def _products(left: Tensor, right: Tensor) -> Tensor:
+    """``left^T right`` for rows ``[n, C]``, in wider rows of several pixels, of whose products only some are of use."""
+    channels = left.shape[1]
+    many = len(left) // _ROW * _ROW
+    wide = left[:many].reshape(-1, _ROW * channels).t() @ right[:many].reshape(-1, _ROW * channels)
+    products = wide.view(_ROW, channels, _ROW, channels).diagonal(dim1=0, dim2=2).sum(-1)
+    return products + left[many:].t() @ right[many:] if many < len(left) else products
+
+
+def _sum(rows: Tensor) -> Tensor:
+    """``rows.sum(0)`` for rows ``[n, C]``, in wider rows of several pixels."""
+    many = len(rows) // _ROW * _ROW
+    return rows[:many].reshape(-1, _ROW * rows.shape[1]).sum(0).view(_ROW, -1).sum(0) + rows[many:].sum(0)
 
 
 def mean_and_covariance(moments: Tensor) -> tuple[Tensor, Tensor]:
