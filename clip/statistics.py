@@ -30,7 +30,7 @@ _LARGEST = 1 << 62
 
 @dataclass
 class Run:
-    """One run over a clip: all references ``pooled``, if they are, steps ``measured`` and ``matched``, ``fallbacks`` not told yet."""
+    """One run over a clip: references, if ``pooled``, steps ``measured`` and ``matched``, and ``fallbacks`` not told yet."""
 
     clip: Clip
     settings: MatchSettings
