@@ -12,11 +12,11 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -40,14 +40,15 @@ NAMES = {
 IN_COMFYUI = ("pack in ComfyUI", "other in ComfyUI", "comfyui")
 STATS = ("per_frame", "uniform", "smoothed")
 FRAMES = 48
-# It ends by itself when the process that has started it is gone.
-_LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    for _ in range(1_000_000):\n        pass"
 
 
 @contextmanager
 def endless_loops() -> Iterator[None]:
     """Keep each core busy."""
-    loops = [subprocess.Popen([sys.executable, "-c", _LOOP]) for _ in range(os.cpu_count() or 1)]
+    # Forked, since a new interpreter would first have to import this script.
+    loops = [get_context("fork").Process(target=_loop, daemon=True) for _ in range(os.cpu_count() or 1)]
+    for loop in loops:
+        loop.start()
     try:
         time.sleep(0.5)  # until they run
         yield
@@ -55,7 +56,15 @@ def endless_loops() -> Iterator[None]:
         for loop in loops:
             loop.kill()
         for loop in loops:
-            loop.wait()
+            loop.join()
+
+
+def _loop() -> None:
+    """Never end, as long as the process that has started this lives."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        for _ in range(1_000_000):
+            pass
 
 
 def matcher(system: str, method: str, source_stats: str, other: Path | None) -> Callable[[Tensor, Tensor], object]:

@@ -1,9 +1,10 @@
-"""Start torchrun from a test."""
+"""Start Python and torchrun from a test."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,21 @@ from pathlib import Path
 import pytest
 
 _start = partial(asyncio.create_subprocess_exec, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+
+
+def python(script: str, folder: Path | None = None, seconds: float = 120) -> tuple[int, str]:
+    """Run a script in a Python of its own, return the exit status and what it wrote; end it and its children if it hangs."""
+    return asyncio.run(_python(script, folder, seconds))
+
+
+async def _python(script: str, folder: Path | None, seconds: float) -> tuple[int, str]:
+    process = await _start(sys.executable, "-c", script, cwd=folder, start_new_session=True)
+    reading = asyncio.create_task(process.communicate())
+    ended, _ = await asyncio.wait([reading], timeout=seconds)
+    if not ended:
+        os.killpg(process.pid, signal.SIGKILL)
+    written = (await reading)[0].decode()
+    return process.returncode or 0, written if ended else f"{written}\nno end within {seconds} seconds"
 
 
 def torchrun(ranks: int, *arguments: object, folder: Path) -> tuple[int, str]:

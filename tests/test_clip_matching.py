@@ -386,7 +386,7 @@ class TestLength:
         assert steps == [1, 2]
         # The reference, the frames that are done, and no more than there are threads for; nobody works on after the end.
         assert len(begun) == len(ended) <= 6 + 4 * torch.get_num_threads()
-        assert all(workers.map_frames(lambda _: len(begun) == len(ended), range(9)))
+        assert all(workers.map_frames(lambda number: len(begun) == len(ended), range(9)))
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from launching import python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 
@@ -64,20 +62,8 @@ sys.exit(None if all(same) else "the results of the workers are others")
 
 def succeeds(script: str, folder: Path) -> None:
     """Run a script in a Python of its own, in a folder, and end it with all its children if it takes too long."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        written, _ = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        written = f"{process.communicate()[0]}\nno end within 60 seconds"
-    assert process.returncode == 0, written
+    status, written = python(script, folder, 60)
+    assert status == 0, written
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import ast
 import importlib.util
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import comfyui_histogram_match
 import pytest
 import tomllib
+from launching import python
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"))
@@ -125,11 +125,7 @@ def test_every_example_workflow_has_a_picture_and_only_known_nodes(path: Path) -
 
 def test_what_is_public_is_listed_and_loaded_where_it_is_used() -> None:
     assert set(comfyui_histogram_match.__all__) <= {*dir(comfyui_histogram_match), "comfy_entrypoint"}
-    code = (
-        "import sys, comfyui_histogram_match; print([name for name in ('torch', 'skimage', 'kornia') if name in sys.modules])"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "[]\n"
-    code = "import sys; from comfyui_histogram_match import match_images; print('torch._dynamo' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "False\n"
+    script = "import sys, comfyui_histogram_match; print([name for name in ('torch', 'skimage') if name in sys.modules])"
+    assert python(script) == (0, "[]\n")
+    script = "import sys; from comfyui_histogram_match import match_images; print('torch._dynamo' in sys.modules)"
+    assert python(script) == (0, "False\n")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import ast
 import doctest
-import importlib
 import inspect
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import comfyui_histogram_match
 import pytest
 import tomllib
+from launching import python
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "comfyui_histogram_match"
@@ -97,7 +97,7 @@ OTHERS_WORDS = (
     '"colour transfer"',
     '"colour grading"',
 )
-BRITISH = re.compile(r"\w*(?:colour|grey|neighbour|centre|(?:normal|minim|optim|general)is(?:e|i|a))\w*", re.I)
+BRITISH = r"\w*(?:colour|grey|neighbour|centre|(?:normal|minim|optim|general)is(?:e|i|a))\w*"
 
 
 def tree(path: Path) -> ast.Module:
@@ -135,9 +135,9 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_a_match_takes_a_short_way_to_the_look_up() -> None:
-    run = subprocess.run([sys.executable, "-c", FOLLOW], capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stderr
-    reached, entered = json.loads(run.stdout.splitlines()[-1])
+    status, written = python(FOLLOW)
+    assert status == 0, written
+    reached, entered = json.loads(written.splitlines()[-1])
     way = "\n".join(entered)
     assert reached, f"look_up in kernels/levels.py was never entered, but these were:\n{way}"
     assert len(entered) <= WAY, f"{len(entered)} functions:\n{way}"
@@ -204,7 +204,7 @@ def test_everything_public_has_an_example(name: str) -> None:
 def test_the_examples_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     parts = [part for part in path.with_suffix("").parts if part != "__init__"]
-    module = importlib.import_module(".".join((PACKAGE, *parts)))
+    module = import_module(".".join((PACKAGE, *parts)))
     written: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     defined = {node.name for node in ast.walk(tree(path)) if hasattr(node, "name")} | {""}
@@ -226,4 +226,4 @@ def test_spelling_is_american(path: Path) -> None:
     text = re.sub(r"\s+(?:# )?", " ", (ROOT / path).read_text(encoding="utf-8"))
     for words in OTHERS_WORDS:
         text = text.replace(words, "")
-    assert [text[max(0, word.start() - 40) : word.end() + 20] for word in BRITISH.finditer(text)] == []
+    assert [text[max(0, word.start() - 40) : word.end() + 20] for word in re.finditer(BRITISH, text, re.I)] == []
