@@ -27,7 +27,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame to match: pixels ``[C, H, W]`` in [0, 1] with C of 1, 3 or 4, of which a fourth is kept, and memory like it.
+    """A frame to match: pixels ``[C, H, W]`` in [0, 1] with C of 1, 3 or 4, of which a fourth is kept, and ``out`` like it.
 
     Without a reference it has that of the frame before. A mask ``[H', W']`` in [0, 1] says where and how much it is measured
     and changed. ``source`` is whatever the caller wants to have with the result.
