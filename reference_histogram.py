@@ -4,13 +4,14 @@ import io
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .checks import check_frames, check_mask
@@ -19,12 +20,15 @@ from .command.whole_files import write_whole_file
 from .histogram_matching import histogram
 from .kernels.dtypes import nearest_end
 from .kernels.levels import LEVELS
-from .kernels.workers import in_thread
-from .methods.samples import ColorSample
+from .kernels.workers import map_frames
+from .methods.samples import SAMPLE, ColorSample
 
 SUFFIX = ".npz"
 """The ending of a file's name."""
 
+# What is in a file, and how much of it at most; whatever says it is more is not unpacked.
+_ARRAYS = {"format": (), "counts": (3, LEVELS), "colors": (3, SAMPLE), "weights": (SAMPLE,), "pictures": ()}
+_LONGEST_ITEM = 256
 _FORMAT = "comfyui-histogram-match reference 1"
 
 
@@ -50,13 +54,16 @@ class ReferenceHistogram:
     pictures: int
 
     @classmethod
-    def of(cls, image: Tensor, mask: Tensor | None = None) -> "ReferenceHistogram":
+    def of(
+        cls, image: Tensor, mask: Tensor | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> "ReferenceHistogram":
         """Pool a batch of pictures.
 
         Args:
             image: floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4, values in [0, 1]; a fourth channel is ignored.
                 Values outside count at the nearest end, and pixels with a value that is not finite do not count.
             mask: how much each pixel counts, 0 to 1, shape ``[1 or B, H, W]``; by default each counts as 1.
+            progress: called after each picture with the number of those done and of all. What it raises ends the run.
 
         Raises:
             TypeError: an argument is not a floating-point tensor.
@@ -67,8 +74,15 @@ class ReferenceHistogram:
             check_mask("mask", mask, len(image))
         masks = [None] * len(image) if mask is None else mask.expand(len(image), -1, -1)
         frames = image.detach().movedim(-1, 1)[:, :3]
-        pooled = reduce(add, (in_thread(cls._of_frame, *pair) for pair in zip(frames, masks, strict=True)))
-        if not bool(pooled.counts.any()):
+        pairs = list(zip(frames, masks, strict=True))
+        pooled: ReferenceHistogram | None = None
+        for done, one in enumerate(map_frames(lambda pair: cls._of_frame(*pair), pairs, together=len(pairs) > 1), 1):
+            pooled = one if pooled is None else pooled + one
+            if progress is not None:
+                progress(done, len(pairs))
+        if mask is not None and not bool(mask.any()):
+            raise ValueError("mask: expected pixels that count, got 0 throughout; paint where to measure, or leave it out")
+        if pooled is None or not bool(pooled.counts.any()):
             raise ValueError("images: expected finite pixels that count, got none")
         return pooled
 
@@ -116,12 +130,12 @@ class ReferenceHistogram:
             ValueError: it is not a file that :meth:`save` has written.
         """
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-                if str(content["format"]) != _FORMAT:
-                    raise ValueError(f"format {content['format']}")
-                counts, colors, weights = (torch.from_numpy(content[name]) for name in ("counts", "colors", "weights"))
-                pictures = int(content["pictures"])
-        except (KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            content = _read_arrays(path)
+            if str(content["format"]) != _FORMAT:
+                raise ValueError(f"format {content['format']}")
+            counts, colors, weights = (torch.from_numpy(content[name]) for name in ("counts", "colors", "weights"))
+            pictures = int(content["pictures"])
+        except (KeyError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path}: expected a file of Reference Histogram, got another ({error})") from error
         arrays = {"counts": counts, "colors": colors, "weights": weights}
         shapes = [tuple(array.shape) for array in arrays.values() if array.is_floating_point()]
@@ -133,3 +147,19 @@ class ReferenceHistogram:
         if not bool(counts.sum(1).all()) or not bool(weights.any()):
             raise ValueError(f"{path}: expected at least one pixel, got none")
         return cls(counts.double(), ColorSample(colors.float(), weights.float()), pictures)
+
+
+def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """The arrays in a file, each only if its header says that it is no larger than it can be."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for name, most in _ARRAYS.items():
+            with archive.open(f"{name}.npy") as file:
+                np.lib.format.read_magic(file)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            sizes = zip((*shape, dtype.itemsize), (*most, _LONGEST_ITEM), strict=True)
+            if dtype.hasobject or any(size > limit for size, limit in sizes):
+                raise ValueError(f"{name} of shape {shape} and type {dtype}")
+            with archive.open(f"{name}.npy") as file:
+                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays

@@ -1,5 +1,6 @@
 """The node Reference Histogram, and the folders in which references are kept."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import comfy.model_management
 import comfy.utils
 import folder_paths
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..reference_histogram import SUFFIX, ReferenceHistogram
@@ -83,7 +84,7 @@ class ReferenceHistogramNode(io.ComfyNode):
         """Pool what is given, and keep it if a name is.
 
         Raises:
-            ValueError: nothing is given, or ``save_as`` is not the name of a file.
+            ValueError: ``save_as`` is not the name of a file, or nothing of the images counts.
         """
         name = (save_as or [""])[0].strip().removesuffix(SUFFIX)
         # Either kind of separator, whatever the system: a workflow may come from elsewhere.
@@ -92,16 +93,22 @@ class ReferenceHistogramNode(io.ComfyNode):
         parts = list(reference or [])
         if load and load[0] != _NO_FILE:
             parts.append(ReferenceHistogram.load(folder_paths.get_full_path_or_raise(_FOLDER, load[0])))
-        bar = comfy.utils.ProgressBar(len(images or []) or 1)
-        for index, batch in enumerate(images or []):
-            parts.append(ReferenceHistogram.of(batch, mask[min(index, len(mask) - 1)] if mask else None))
+        bar = comfy.utils.ProgressBar(sum(map(len, images or [])) or 1)
+
+        def progress(_done: int, _total: int) -> None:
             bar.update(1)
             comfy.model_management.throw_exception_if_processing_interrupted()
+
+        for index, batch in enumerate(images or []):
+            parts.append(ReferenceHistogram.of(batch, mask[min(index, len(mask) - 1)] if mask else None, progress))
         if not parts:
-            raise ValueError("images: expected images, a reference or a file to load, got none of them")
+            # Not an error: as an output node it runs in every workflow that it is in, connected or not.
+            logging.warning("Reference Histogram: no images, reference or file to load, so there is no reference")
+            return io.NodeOutput(None)
         pooled = sum(parts[1:], parts[0])
-        if name:
-            folder = Path(folder_paths.get_output_directory(), _FOLDER)
-            folder.mkdir(parents=True, exist_ok=True)
-            pooled.save(folder / (name + SUFFIX))
-        return io.NodeOutput(pooled)
+        if not name:
+            return io.NodeOutput(pooled)
+        path = Path(folder_paths.get_output_directory(), _FOLDER, name + SUFFIX)
+        pooled.save(path)
+        logging.info("Reference Histogram: kept in %s", path)
+        return io.NodeOutput(pooled, ui=ui.PreviewText(f"kept in {path}"))

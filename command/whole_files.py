@@ -8,9 +8,12 @@ from uuid import uuid4
 def write_whole_file(path: Path, content: bytes) -> None:
     """Write a file, and replace the one there is, if any, only once all of it is written; an OSError if it cannot be.
 
+    A folder that is missing is made.
+
     On Linux not even a process that is killed leaves a part behind, since what is written has no name until it is complete.
     Where a file system has no files without a name, a hidden one in the same folder is renamed at the end.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     # Not by the module tempfile, whose files nobody else may read.
     hidden = path.with_name(f".{uuid4()}")
     try:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Colors in a sample at most. Of a picture with more pixels, there are a third as many or more.
-_SAMPLE = 1 << 17
+SAMPLE = 1 << 17
+"""Colors in a sample at most. Of a picture with more pixels, there are a third as many or more."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class ColorSample:
             # Not on a grid, between the points of which a small mask could fall.
             flat = weights.flatten()
             counting = flat.detach().nonzero()[:, 0]
-            chosen = counting[:: math.ceil(len(counting) / _SAMPLE)] if len(counting) else counting.new_zeros(1)
+            chosen = counting[:: math.ceil(len(counting) / SAMPLE)] if len(counting) else counting.new_zeros(1)
             colors = pixels.flatten(1)[:, chosen]
             return cls(colors, flat[chosen].to(colors) * (len(counting) / len(chosen)))
-        one_of = math.ceil(height * width / _SAMPLE)
+        one_of = math.ceil(height * width / SAMPLE)
         across = min(width, math.ceil(math.sqrt(one_of)))
         down = min(height, math.ceil(one_of / across))
         colors = pixels[:, ::down, :: math.ceil(one_of / down)].flatten(1)
@@ -45,8 +45,8 @@ class ColorSample:
         weights = torch.cat([self.weights, other.weights.to(self.weights)])
         cumulative = weights.detach().cpu().double().cumsum(0)
         total = cumulative[-1].item()
-        if len(weights) <= _SAMPLE or total == 0:
-            return ColorSample(colors[:, :_SAMPLE], weights[:_SAMPLE])
-        middle = (torch.arange(_SAMPLE, dtype=torch.float64) + 0.5) * (total / _SAMPLE)
+        if len(weights) <= SAMPLE or total == 0:
+            return ColorSample(colors[:, :SAMPLE], weights[:SAMPLE])
+        middle = (torch.arange(SAMPLE, dtype=torch.float64) + 0.5) * (total / SAMPLE)
         index = torch.searchsorted(cumulative, middle).clamp_(max=len(weights) - 1).to(colors.device)
-        return ColorSample(colors[:, index], (weights.sum() / _SAMPLE).expand(_SAMPLE))
+        return ColorSample(colors[:, index], (weights.sum() / SAMPLE).expand(SAMPLE))

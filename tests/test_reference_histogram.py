@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +136,7 @@ def test_gray_alpha_masks_and_what_is_not_finite() -> None:
         ([1], None, TypeError, "images: expected a torch.Tensor, got list"),
         (torch.rand(4, 4, 3), None, ValueError, r"images: expected shape \[B, H, W, C\]"),
         (torch.full((1, 4, 4, 3), float("nan")), None, ValueError, "images: expected finite pixels that count, got none"),
-        (torch.rand(1, 4, 4, 3), torch.zeros(1, 4, 4), ValueError, "images: expected finite pixels that count, got none"),
+        (torch.rand(1, 4, 4, 3), torch.zeros(1, 4, 4), ValueError, "mask: expected pixels that count, got 0 throughout; paint"),
         (torch.rand(1, 4, 4, 3), torch.zeros(4, 4), ValueError, r"mask: expected shape \[1 or 1, H, W\]"),
     ],
 )
@@ -142,15 +145,49 @@ def test_a_bad_argument_is_named(image: Any, mask: Any, error: type[Exception], 
         ReferenceHistogram.of(image, mask)
 
 
-def test_it_needs_no_mask_and_a_color_image() -> None:
+def test_a_gray_image_gets_its_brightness() -> None:
+    brightness = (LOOKS * torch.tensor([0.2126, 0.7152, 0.0722])).sum(-1, keepdim=True)
+    expected = match_images(IMAGE[..., :1], brightness, reference_stats="pooled")
+    # Of the brightness there is a sample.
+    assert float((match_images(IMAGE[..., :1], ReferenceHistogram.of(LOOKS)) - expected).abs().mean()) < 0.5 / 255
+
+
+def test_progress_and_an_interrupt() -> None:
+    steps: list[tuple[int, int]] = []
+    ReferenceHistogram.of(LOOKS, progress=lambda *step: steps.append(step))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+    def interrupt(done: int, total: int) -> None:
+        raise InterruptedError(f"{done} of {total}")
+
+    with pytest.raises(InterruptedError, match="1 of 3"):
+        ReferenceHistogram.of(LOOKS, progress=interrupt)
+
+
+def test_a_black_mask_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match="mask: expected pixels that count, got 0 throughout; paint where to measure"):
+        ReferenceHistogram.of(LOOKS, torch.zeros(1, 300, 400))
+
+
+def test_it_needs_no_mask() -> None:
     reference = ReferenceHistogram.of(LOOKS)
     with pytest.raises(ValueError, match="reference_mask: expected None with a ReferenceHistogram"):
         match_images(IMAGE, reference, reference_mask=torch.ones(1, 4, 4))
-    with pytest.raises(ValueError, match="reference: expected 1 channel to go with an image of 1, got 3 channels"):
-        match_images(IMAGE[..., :1], reference)
 
 
-@pytest.mark.parametrize("content", ["nothing", "text", "half", "damaged", "other", "shape", "negative", "pickle"])
+def replace_member(path: Path, name: str, content: bytes) -> None:
+    """Put something else in the place of an array."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, value in {**members, name: content}.items():
+            archive.writestr(member, value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["nothing", "text", "half", "damaged", "other", "shape", "negative", "pickle", "terabytes", "unpacked", "long type"],
+)
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "look.npz"
     ReferenceHistogram.of(LOOKS[:1]).save(path)
@@ -171,10 +208,34 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
         np.savez(path, **{**good, "counts": good["counts"][:2]})
     elif content == "negative":
         np.savez(path, **{**good, "weights": -good["weights"]})
+    elif content == "terabytes":
+        # A header is believed by nobody who has not looked whether the array fits.
+        buffer = io.BytesIO()
+        np.lib.format.write_array_header_1_0(buffer, {"shape": (3, 10**12), "fortran_order": False, "descr": "<f4"})
+        replace_member(path, "colors.npy", buffer.getvalue())
+    elif content == "unpacked":
+        buffer = io.BytesIO()
+        np.lib.format.write_array_header_1_0(buffer, {"shape": (3, 1 << 23), "fortran_order": False, "descr": "<f4"})
+        replace_member(path, "colors.npy", buffer.getvalue() + bytes(3 << 25))
+    elif content == "long type":
+        buffer = io.BytesIO()
+        np.lib.format.write_array_header_1_0(buffer, {"shape": (), "fortran_order": False, "descr": "<U1000000000"})
+        replace_member(path, "format.npy", buffer.getvalue())
     else:
         path.write_bytes(b"\x80\x04N.")
+    tracemalloc.start()
     with pytest.raises(ValueError, match=r"look\.npz: expected"):
         ReferenceHistogram.load(path)
+    # numpy's memory is counted, too.
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
+    reference = ReferenceHistogram.of(LOOKS[:1])
+    reference.save(tmp_path / "not" / "yet" / "look.npz")
+    assert torch.equal(ReferenceHistogram.load(tmp_path / "not" / "yet" / "look.npz").counts, reference.counts)
 
 
 def test_a_missing_file_is_missing(tmp_path: Path) -> None:
