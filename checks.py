@@ -23,6 +23,12 @@ def check_pixels(name: str, image: Tensor) -> None:
         raise ValueError(f"{name}: expected shape [..., C, H, W] with no side of 0, got {list(image.shape)}")
 
 
+def check_colors(name: str, image: Tensor) -> None:
+    """Raise an error if a picture ``[..., C, H, W]`` has more channels than pictures have, as one of shape ``[H, W, C]``."""
+    if image.shape[-3] > 4:
+        raise ValueError(f"{name}: expected shape [..., C, H, W] with C of 1 to 4, got {list(image.shape)}")
+
+
 def check_rows(name: str, rows: Tensor) -> None:
     """Raise an error unless ``rows`` is floating point, of shape ``[..., bins]`` with two bins or more."""
     check_floating(name, rows)
@@ -32,8 +38,9 @@ def check_rows(name: str, rows: Tensor) -> None:
 
 def check_pair(image: Tensor, reference: Tensor, channels: int | None = None) -> None:
     """Raise an error unless ``image`` is a batch ``[B, C, H, W]`` and ``reference`` goes with it, ``[1 or B, C, H', W']``."""
-    check_pixels("image", image)
-    check_pixels("reference", reference)
+    for name, picture in (("image", image), ("reference", reference)):
+        check_pixels(name, picture)
+        check_colors(name, picture)
     if image.ndim != 4 or channels not in (None, image.shape[1]):
         raise ValueError(f"image: expected shape [B, {channels or 'C'}, H, W], got {list(image.shape)}")
     if reference.ndim != 4 or reference.shape[0] not in (1, image.shape[0]) or reference.shape[1] != image.shape[1]:

@@ -291,3 +291,58 @@ def test_a_setting_that_is_changed_is_checked(module: type[HistogramLoss], name:
     setattr(loss, name, value)
     with pytest.raises(ValueError, match=f"{name}: expected"):
         loss(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4))
+
+
+class TestOutside:
+    """What lies outside of [0, 1] is moved back."""
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_the_distance_to_the_range_is_added(self, order: int) -> None:
+        image, reference = torch.rand(2, 3, 8, 8), torch.rand(1, 3, 9, 9)
+        moved = image.clone()
+        moved[0, 1, 2, :2] = torch.tensor([1.5, -0.25])
+        clamped = histogram_loss(moved.clamp(0, 1), reference, order, reduction="none")
+        added = histogram_loss(moved, reference, order, reduction="none") - clamped
+        expected = torch.zeros(2, 3)
+        expected[0, 1] = (0.5**order + 0.25**order) / 64
+        torch.testing.assert_close(added, expected, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_of_colors_the_distance_to_the_cube(self, order: int) -> None:
+        image, reference = torch.rand(2, 3, 8, 8), torch.rand(1, 3, 9, 9)
+        moved = image.clone()
+        moved[1, :, 2, 2] = torch.tensor([1.3, 0.5, -0.4])
+        clamped = sliced_histogram_loss(moved.clamp(0, 1), reference, order=order, reduction="none")
+        added = sliced_histogram_loss(moved, reference, order=order, reduction="none") - clamped
+        torch.testing.assert_close(added, torch.tensor([0.0, 0.5**order / 64]), rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("loss", [histogram_loss, sliced_histogram_loss])
+    def test_weights_decide_how_much(self, loss: Callable[..., Tensor]) -> None:
+        image = torch.full((1, 3, 4, 4), 0.5)
+        image[..., 0, 0] = 2.0
+        weights = torch.ones(1, 1, 4, 4)
+        weights[..., 0, 0] = 0
+        assert float(loss(image, torch.full((1, 3, 4, 4), 0.5), image_weights=weights)) == pytest.approx(0, abs=1e-6)
+
+    @pytest.mark.parametrize("order", [1, 2])
+    @pytest.mark.parametrize("loss", [histogram_loss, sliced_histogram_loss])
+    def test_a_network_without_a_clamp_does_not_get_stuck(self, loss: Callable[..., Tensor], order: int) -> None:
+        image = torch.empty(1, 3, 16, 16).uniform_(-1, 2).requires_grad_()
+        reference = torch.rand(1, 3, 16, 16)
+        outside = (image < 0) | (image > 1)
+        loss(image, reference, order=order).backward()
+        assert image.grad is not None
+        # Downhill leads back.
+        assert bool((image.grad[outside].sign() == (image[outside] - 0.5).sign()).all())
+        optimizer = torch.optim.Adam([image], 0.05)
+        for _ in range(100):
+            optimizer.zero_grad()
+            loss(image, reference, order=order).backward()
+            optimizer.step()
+        assert float((image - image.clamp(0, 1)).abs().max().detach()) < 0.2
+
+    @pytest.mark.parametrize("loss", [histogram_loss, sliced_histogram_loss])
+    def test_gradcheck(self, loss: Callable[..., Tensor]) -> None:
+        image = torch.empty(1, 3, 2, 3, dtype=torch.float64).uniform_(1.1, 1.6).requires_grad_()
+        reference = torch.rand(1, 3, 3, 3, dtype=torch.float64)
+        assert torch.autograd.gradcheck(lambda pixels: loss(pixels, reference, order=2), (image,))

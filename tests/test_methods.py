@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from clips import crossing
-from comfyui_histogram_match import COLOR_SPACES, METHODS, ColorMatching, HistogramMatching, match_images
+from comfyui_histogram_match import (
+    COLOR_SPACES,
+    METHODS,
+    ColorMatching,
+    HistogramMatching,
+    HistogramMatchingTransform,
+    ParametricHistogramMatching,
+    histogram_loss,
+    match_images,
+    pooled_histogram,
+    sliced_histogram_loss,
+)
 from comfyui_histogram_match.clip.settings import SOURCE_STATS
 from comfyui_histogram_match.command.run import main
 from comfyui_histogram_match.methods.channels import nearest_transfer_function
@@ -31,9 +43,8 @@ def test_readme_docs_and_command_describe_it(method: str, capsys: pytest.Capture
     assert f"| `{method}` |" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"| `{method}` | {METHODS[method].use}" in (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
-        main(["--help"])
-    # Lines are broken at hyphens as well.
-    assert f"{method}: {METHODS[method].use.rstrip('.')};".replace(" ", "") in "".join(capsys.readouterr().out.split())
+        main(["--list-methods"])
+    assert f"{method:<12}{METHODS[method].use}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", DIFFERENTIABLE)
@@ -337,3 +348,34 @@ def test_a_module_refuses_a_reference_without_finite_values(method: str, gradien
     reference[:, 1] = float("nan")
     with pytest.raises(ValueError, match="reference: expected pixels that count in every channel"):
         ColorMatching(method, rotations=4)(image, reference)
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.differentiable])
+def test_a_module_without_gradient_says_so(method: str) -> None:
+    image, reference = torch.rand(1, 3, 8, 8, requires_grad=True), torch.rand(1, 3, 8, 8)
+    with pytest.warns(RuntimeWarning, match=f"method: {method} has no gradient, so the result has none"):
+        assert not ColorMatching(method)(image, reference).requires_grad
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_weights_may_have_the_shape_that_histogram_matching_takes(frames: int) -> None:
+    image, reference = torch.rand(3, 3, 8, 8), torch.rand(1, 3, 9, 9)
+    weights, matching = torch.rand(frames, 8, 8), ColorMatching("mkl")
+    assert torch.equal(matching(image, reference, weights), matching(image, reference, weights[:, None]))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda picture: HistogramMatching()(picture[None], picture[None]),
+        lambda picture: histogram_loss(picture[None], picture[None]),
+        lambda picture: sliced_histogram_loss(picture[None], picture[None]),
+        lambda picture: pooled_histogram([picture]),
+        ParametricHistogramMatching.from_reference,
+        lambda picture: HistogramMatchingTransform([picture]),
+        lambda picture: HistogramMatchingTransform([torch.rand(1, 4, 4)])(picture),
+    ],
+)
+def test_channels_last_is_not_taken_for_many_channels(make: Callable[[Tensor], object]) -> None:
+    with pytest.raises(ValueError, match=r"expected shape \[..., C, H, W\] with C of 1 to 4, got \[.*64, 64, 3\]"):
+        make(torch.rand(64, 64, 3))

@@ -6,7 +6,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from ..checks import check_bins
+from ..checks import check_bins, check_colors
 from ..histogram_matching import apply_transfer, cumulative_distribution, histogram
 from ..kernels.dtypes import cast
 from ..kernels.levels import rebin, resample
@@ -146,6 +146,7 @@ def _plain(name: str, image: Tensor) -> Tensor:
         raise TypeError(f"{name}: expected uint8 or floating-point values, got {image.dtype}")
     if plain.ndim < 3 or plain.numel() == 0:
         raise ValueError(f"{name}: expected shape [C, H, W] with no side of 0, got {list(image.shape)}")
+    check_colors(name, plain)
     return plain
 
 

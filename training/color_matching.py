@@ -1,12 +1,13 @@
 """All methods as a torch module, for training through them."""
 
+import warnings
 from collections.abc import Iterator
 from itertools import cycle
 
 import torch
 from torch import Tensor
 
-from ..checks import check_bins, check_choice, check_count, check_pair
+from ..checks import check_bins, check_choice, check_count, check_floating, check_pair
 from ..kernels.dtypes import wants_gradient, working_dtype
 from ..kernels.workers import in_thread
 from ..methods.color_space import COLOR_SPACES
@@ -63,24 +64,26 @@ class ColorMatching(torch.nn.Module):
         Args:
             image: floating point, shape ``[B, 3, H, W]``, finite values in [0, 1].
             reference: the same, shape ``[1 or B, 3, H', W']``. One reference serves the whole batch.
-            image_weights: how much each pixel counts, not negative, shape ``[1 or B, H, W]``. All pixels are matched.
+            image_weights: how much each pixel counts, not negative, shape ``[1 or B, H, W]`` or, as in
+                :class:`HistogramMatching`, ``[1 or B, 1, H, W]``. All pixels are matched.
             reference_weights: the same for ``reference``.
 
         Returns:
-            The image's shape and dtype. The linear methods, and all in other color spaces than RGB, can leave [0, 1].
+            The image's shape and dtype. The linear methods, and all in other color spaces than RGB, can leave [0, 1]. A
+            ``RuntimeWarning`` says where a gradient is asked of a method that has none.
 
         Raises:
             TypeError: an argument is not a floating-point tensor.
             ValueError: a shape does not fit, or nothing of a reference counts.
         """
         check_pair(image, reference, channels=3)
-        for name, batch, weights in (("image", image, image_weights), ("reference", reference, reference_weights)):
-            fitting = [[count, *batch.shape[2:]] for count in (1, len(batch))]
-            if weights is not None and list(weights.shape) not in fitting:
-                raise ValueError(f"{name}_weights: expected shape {fitting[0]} or {fitting[1]}, got {list(weights.shape)}")
+        image_weights = _planes("image_weights", image_weights, image)
+        reference_weights = _planes("reference_weights", reference_weights, reference)
         arguments = (image, reference, image_weights, reference_weights)
-        if METHODS[self.method].differentiable and wants_gradient(*arguments):
-            return self._match(*arguments)
+        if wants_gradient(*arguments):
+            if METHODS[self.method].differentiable:
+                return self._match(*arguments)
+            warnings.warn(f"method: {self.method} has no gradient, so the result has none", RuntimeWarning, stacklevel=2)
         with torch.no_grad():
             return in_thread(self._match, *arguments) if image.device.type == "cpu" else self._match(*arguments)
 
@@ -105,6 +108,18 @@ class ColorMatching(torch.nn.Module):
         for frame, frame_weights in zip(batch.to(working_dtype(batch)), every, strict=True):
             channels, kept = self._space.split(frame)
             yield Picture(channels, frame_weights, kept)
+
+
+def _planes(name: str, weights: Tensor | None, batch: Tensor) -> Tensor | None:
+    """Weights ``[1 or B, H, W]``, checked."""
+    if weights is None:
+        return None
+    check_floating(name, weights)
+    planes = weights[:, 0] if weights.ndim == 4 and weights.shape[1] == 1 else weights
+    fitting = [[count, *batch.shape[2:]] for count in (1, len(batch))]
+    if list(planes.shape) not in fitting:
+        raise ValueError(f"{name}: expected shape {fitting[0]} or {fitting[1]}, got {list(weights.shape)}")
+    return planes
 
 
 def _prepare(step: Step | Part, reference: Picture) -> object:

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..checks import check_bins, check_pixels
+from ..checks import check_bins, check_colors, check_pixels
 from ..histogram_matching import histogram
 from ..kernels.levels import LEVELS, rebin
 
@@ -93,6 +93,7 @@ def level_counts(name: str, images: Iterable[Tensor]) -> Iterator[Tensor]:
     channels: int | None = None
     for batch in images:
         check_pixels(name, batch)
+        check_colors(name, batch)
         if batch.ndim not in (3, 4):
             raise ValueError(f"{name}: expected shape [C, H, W] or [B, C, H, W], got {list(batch.shape)}")
         if channels not in (None, batch.shape[-3]):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_bins, check_choice, check_count, check_pair, checked_weights
-from ..kernels.dtypes import cast, working_dtype
+from ..kernels.dtypes import cast, precise_dtype, working_dtype
 from ..kernels.soft_binning import pixel_rows, soft_histogram
 
 DIRECTIONS = 32
@@ -35,8 +35,9 @@ def histogram_loss(
     towards the match; both exactly, of the soft histograms. Time and memory grow with the pixels alone.
 
     Args:
-        image: floating point, shape ``[B, C, H, W]``, values in [0, 1]. Values outside count at the nearest end, with no
-            gradient; NaN and infinite ones not at all.
+        image: floating point, shape ``[B, C, H, W]``, values in [0, 1]. Values outside count at the nearest end, and their
+            distance to it, to the power ``order``, adds to the loss, so that they move back; NaN and infinite ones count
+            not at all.
         reference: the same, shape ``[1 or B, C, H', W']``. One reference serves the whole batch.
         order: 1 or 2.
         bins: of the soft histograms, 2 to 65536.
@@ -61,7 +62,7 @@ def histogram_loss(
         _distribution(pixel_rows(pixels), None if weights is None else pixel_rows(checked_weights(weights, pixels)), bins)
         for pixels, weights in ((image, image_weights), (reference, reference_weights))
     )
-    return _reduced(_wasserstein(cdf, reference_cdf, order), image, reduction)
+    return _reduced(_wasserstein(cdf, reference_cdf, order) + _outside(image, image_weights, order), image, reduction)
 
 
 def sliced_histogram_loss(
@@ -83,9 +84,10 @@ def sliced_histogram_loss(
     the directions. A few a step are enough in a descent, if each step takes others.
 
     Arguments, result and errors are those of :func:`histogram_loss`, except that ``bins`` lie along each direction, from the
-    least to the greatest value that colors can have there; weights broadcast to ``[B, 1, H, W]``; ``reduction`` is over the
-    batch, ``"none"`` of shape ``[B]``; and the mean over directions is in units of colors' distance to the power ``order``: of
-    order 2, the root times 255 is in 8-bit levels. One ``seed``, 0 or more, gives the same directions on all machines.
+    least to the greatest value that colors can have there; weights broadcast to ``[B, 1, H, W]``; what adds to the loss is the
+    distance of colors to the cube of colors; ``reduction`` is over the batch, ``"none"`` of shape ``[B]``; and the mean over
+    directions is in units of colors' distance to the power ``order``: of order 2, the root times 255 is in 8-bit levels. One
+    ``seed``, 0 or more, gives the same directions on all machines.
 
     >>> sliced_histogram_loss(torch.zeros(2, 3, 8, 8), torch.ones(1, 3, 9, 9), reduction="none").shape
     torch.Size([2])
@@ -189,7 +191,22 @@ def _sliced(axes: Tensor, *pictures: tuple[Tensor, Tensor | None], order: int, b
     """The distance ``[B]`` of two pictures, each with its weights, in the mean over the axes ``[D, C]``."""
     cdf, reference_cdf = (_along(axes, pixels, weights, bins) for pixels, weights in pictures)
     distances = _wasserstein(cdf, reference_cdf, order)
-    return (distances * cast(axes.abs().sum(1), distances) ** order).mean(1)
+    along = (distances * cast(axes.abs().sum(1), distances) ** order).mean(1)
+    return along + _outside(*pictures[0], order, jointly=True)[:, 0]
+
+
+def _outside(image: Tensor, weights: Tensor | None, order: int, *, jointly: bool = False) -> Tensor:
+    """The mean distance of the values ``[B, C, H, W]`` to [0, 1], ``[B, C]``, or of colors to the cube, ``[B, 1]``."""
+    frames = pixel_rows(image)
+    frames = frames.to(precise_dtype(frames.device))
+    counted = frames.isfinite().all(dim=1, keepdim=True) if jointly else frames.isfinite()
+    distance = torch.where(counted, frames - frames.clamp(0, 1), 0).abs()
+    if jointly:
+        distance = torch.linalg.vector_norm(distance, dim=1, keepdim=True)
+    weight = counted.to(distance)
+    if weights is not None:
+        weight = weight * pixel_rows(checked_weights(weights, image[:, :1] if jointly else image)).to(distance)
+    return (distance**order * weight).sum(-1) / weight.sum(-1)
 
 
 def _along(axes: Tensor, image: Tensor, weights: Tensor | None, bins: int) -> Tensor:
