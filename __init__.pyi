@@ -22,4 +22,6 @@ from .training.losses import histogram_loss as histogram_loss
 from .training.losses import sliced_histogram_loss as sliced_histogram_loss
 from .training.parametric import ParametricHistogramMatching as ParametricHistogramMatching
 
+__version__: str
+
 async def comfy_entrypoint() -> object: ...

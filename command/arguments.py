@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .. import __version__
 from ..clip.settings import REFERENCE_STATS, SOURCE_STATS, MatchSettings
 from ..methods.color_space import COLOR_SPACES
 from ..methods.table import METHODS
@@ -29,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("sources", metavar="SOURCE", nargs="*", help="a file, a folder or a pattern such as 'shots/*.png'")
     parser.add_argument(
+        "-r",
         "--reference",
         metavar="REF",
         action="append",
@@ -37,9 +39,9 @@ def make_parser() -> argparse.ArgumentParser:
         "repeating this, or as a pattern",
     )
     output = "a file for one source file, else a folder, made if missing; the format follows the name"
-    parser.add_argument("--output", metavar="OUT", help=output)
-    uses = "; ".join(f"{name}: {method.use.rstrip('.')}" for name, method in METHODS.items())
-    _add_setting(parser, "--method", uses, choices=tuple(METHODS), metavar="METHOD")
+    parser.add_argument("-o", "--output", metavar="OUT", help=output)
+    method = f"how to match; --list-methods says what each is for; default: {_SETTINGS['method']}"
+    parser.add_argument("-m", "--method", choices=tuple(METHODS), help=method)
     channels = "in which channels are matched; luminance changes brightness only"
     _add_setting(parser, "--color-space", channels, choices=COLOR_SPACES)
     _add_setting(parser, "--rotations", "of sliced: more are slower and nearer", type=int, metavar="N")
@@ -72,7 +74,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_setting(clip, "--reference-stats", several, choices=REFERENCE_STATS)
     region = parser.add_argument_group("regions")
     for name, where in (("image", "files are measured and changed; gray blends"), ("reference", "references are measured")):
-        region.add_argument(f"--{name}-mask", metavar="FILE", help=f"a picture, white where the {where}")
+        region.add_argument(f"--{name}-mask", metavar="FILE", action=_Once, help=f"a picture, white where the {where}")
     save = "pool all references, write them to this file, which serves as --reference later; SOURCE may be left out then"
     parser.add_argument("--save-reference", metavar="FILE.npz", help=save)
     flags = {
@@ -82,6 +84,8 @@ def make_parser() -> argparse.ArgumentParser:
     }
     for name, description in flags.items():
         parser.add_argument(name, action="store_true", help=description)
+    parser.add_argument("--list-methods", action=_ListMethods, nargs=0, help="say what each method is for, and exit")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
@@ -94,7 +98,29 @@ def settings_of(options: argparse.Namespace) -> MatchSettings:
         target = Normal(options.mean, options.deviation)
     elif options.target == "linear_stretch":
         target = LinearStretch(options.clip_low, options.clip_high)
-    return MatchSettings(**{name: getattr(options, name) for name in _SETTINGS}, target=target)
+    if target is not None and options.method is not None:
+        raise ValueError(f"argument --target: expected no --method with it, got {options.method}")
+    given = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
+    return MatchSettings(**given, target=target)
+
+
+class _Once(argparse.Action):
+    """An argument that is stored, and refused where it comes again."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _: Any = None) -> None:
+        """Store."""
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"argument {'/'.join(self.option_strings)}: expected once, got {values} as well")
+        setattr(namespace, self.dest, values)
+
+
+class _ListMethods(argparse.Action):
+    """Say what each method is for, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print."""
+        print("\n".join(f"{name:<12}{method.use}" for name, method in METHODS.items()))
+        parser.exit()
 
 
 def _add_setting(group: argparse._ActionsContainer, name: str, description: str, **more: Any) -> None:

@@ -97,7 +97,6 @@ def _match_sequence(
     for index, result in zip(matched, results, strict=True):
         target = pairs[index][1]
         if index in written:
-            target.parent.mkdir(parents=True, exist_ok=True)
             write_image(target, result.frame.out.movedim(0, -1)[None], result.frame.source)
 
 

@@ -94,7 +94,6 @@ class Job:
         if first is None:
             raise ValueError("argument --reference: expected a picture or a video with frames")
         pooled = sum(histograms, first)
-        target.parent.mkdir(parents=True, exist_ok=True)
         pooled.save(target)
 
     def _read_reference(self, path: Path) -> Reference:

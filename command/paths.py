@@ -2,6 +2,8 @@
 
 import argparse
 import glob
+import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,10 +46,21 @@ def name_files(options: argparse.Namespace) -> tuple[list[Pair], list[Path]]:
         return [], references
     output = Path(options.output)
     sources = list(_files(options.sources, "SOURCE"))
+    known = not any(map(is_video, [*references, *sources]))
+    if known and len(references) > len(sources) and options.reference_stats == "paired":
+        raise ValueError(
+            f"argument --reference: expected one, or one for each of {len(sources)} files, got {len(references)}; "
+            "--reference-stats pooled takes all of them as one"
+        )
     if output.suffix.lower() in _SUFFIXES and not output.is_dir():
         if sources != [Path(options.sources[0])]:
             raise ValueError(f"argument --output: expected a folder for more than one source file, got {output}")
         return [(sources[0], output)], references
+    # A folder with a dot in its name, such as v1.2, is one; what looks like a file is rather a format that is not written.
+    named = re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", output.suffix.lower()) and not options.output.endswith(("/", os.sep))
+    if named and not output.is_dir():
+        endings = ", ".join(_SUFFIXES)
+        raise ValueError(f"argument --output: expected a name that ends in {endings}, or in / for a folder, got {output}")
     pairs: dict[Path, Path] = {}
     for source in sources:
         target = output / source.name

@@ -66,13 +66,24 @@ def test_one_file_into_a_folder(folder: Path) -> None:
 
 def test_one_bad_file_is_reported_and_the_others_are_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "shots/aa.png").write_bytes(b"no picture")
-    Image.new("L", (4, 4)).save("shots/gray.png")
     assert main(["shots", "--reference", "reference.png", "--output", "out"]) == 1
     errors = capsys.readouterr().err
     assert f"{Path('shots/aa.png')}: " in errors
-    assert f"{Path('shots/gray.png')}: reference: expected 1 channel" in errors
-    assert "2 of 4 files failed" in errors
+    assert "1 of 3 files failed" in errors
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "b.jpg"]
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_gray_file_gets_the_brightness_of_a_colored_reference(folder: Path, pooled: bool) -> None:
+    Image.fromarray(photo_8bit("astronaut")).convert("L").save("gray.png")
+    references = ["-r", "reference.png"]
+    if pooled:
+        references = [*references, *references, "--reference-stats", "pooled"]
+    assert main(["gray.png", *references, "--output", "out.png"]) == 0
+    brightness = photo_8bit("coffee") @ np.array([0.2126, 0.7152, 0.0722])
+    expected = match_histograms(pixels("gray.png"), brightness)
+    assert pixels("out.png").ndim == 2
+    assert np.abs(pixels("out.png") - expected).max() <= 1
 
 
 def test_nothing_is_overwritten_unasked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +137,22 @@ def test_as_a_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["shots", "--reference", "reference.png", "--output", "out", "--factor", "2"], "expected a number from 0 to 1, got 2"),
         (["shots", "--reference", "reference.png", "--output", "out", "--factor", "nan"], "from 0 to 1, got nan"),
         (["shots", "--reference", "reference.png", "--output", "out", "--factor", "x"], "argument --factor"),
-        (["shots", "--reference", "reference.png", "--output", "out", "--method", "x"], "argument --method: invalid choice"),
+        (["shots", "--reference", "reference.png", "--output", "out", "--method", "x"], "argument -m/--method: invalid choice"),
+        (
+            ["shots/a.png", "-r", "reference.png", "-r", "shots/b.jpg", "-o", "out.png"],
+            "argument --reference: expected one, or one for each of 1 files, got 2; --reference-stats pooled takes all",
+        ),
+        (["shots/a.png", "-r", "shots", "-o", "out.png"], "--reference-stats pooled takes all of them as one"),
+        (
+            ["shots", "-r", "reference.png", "-o", "out", "--image-mask", "a.png", "--image-mask", "b.png"],
+            "argument --image-mask: expected once, got b.png as well",
+        ),
+        (
+            ["shots", "--target", "uniform", "-m", "mkl", "-o", "out"],
+            "argument --target: expected no --method with it, got mkl",
+        ),
+        (["shots/a.png", "-r", "reference.png", "-o", "x.exr"], "argument --output: expected a name that ends in .png,"),
+        (["shots", "-r", "reference.png", "-o", "notes.txt"], "or in / for a folder, got notes.txt"),
         (["shots", "--target", "uniform"], "the following arguments are required: --output"),
         (["shots", "--target", "uniform", "--reference", "reference.png", "--output", "out"], "argument --target: expected no"),
         (["shots", "--target", "equal", "--output", "out"], "argument --target: invalid choice"),
@@ -190,7 +216,8 @@ def test_a_reference_is_kept_and_serves_again(folder: Path, capsys: pytest.Captu
     assert np.array_equal(pixels("out.png"), pixels("again.png"))
     # What has been kept can be added to, while it is used.
     more = ["--reference", "looks/warm.npz", "--reference", "shots/a.png"]
-    assert main(["shots/a.png", *more, "--save-reference", "looks/more.npz", "--output", "third.png"]) == 0
+    pooled = ["--reference-stats", "pooled", "--save-reference", "looks/more.npz"]
+    assert main(["shots/a.png", *more, *pooled, "--output", "third.png"]) == 0
     assert ReferenceHistogram.load("looks/more.npz").pictures == 3
     assert "looks/more.npz exists; --overwrite replaces it" in failure([*more, "--save-reference", "looks/more.npz"], capsys)
     masked = ["shots/a.png", "--reference", "looks/warm.npz", "--reference-mask", "reference.png", "--output", "x.png"]
@@ -204,6 +231,22 @@ def test_a_reference_is_kept_and_serves_again(folder: Path, capsys: pytest.Captu
 def test_a_gpu_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["shots", "--reference", "reference.png", "--output", "out", "--device", "gpu"]
     assert "argument --device: expected a GPU for gpu, torch finds none" in failure(arguments, capsys)
+
+
+@pytest.mark.parametrize("name", ["v1.2", "x.exr/"])
+def test_a_folder_may_have_a_dot_in_its_name(folder: Path, name: str) -> None:
+    assert main(["shots", "-r", "reference.png", "-o", name]) == 0
+    assert sorted(path.name for path in (folder / name).iterdir()) == ["a.png", "b.jpg"]
+
+
+@pytest.mark.parametrize(("argument", "words"), [("--version", ["histogram-match 0."]), ("--list-methods", list(METHODS))])
+def test_what_it_says_of_itself(argument: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([argument])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert [line.split(" ")[0] for line in text.splitlines()] == [word.split(" ")[0] for word in words]
+    assert all(word in text for word in words)
 
 
 def test_help_names_every_choice(capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,12 +267,19 @@ def test_pooled_references_of_gray_and_color(folder: Path) -> None:
     assert np.abs(pixels("out.png") - (expected[0] * 255).round().numpy()).max() <= 2
 
 
-@pytest.mark.parametrize("stats", [["--reference-stats", "pooled"], ["--source-stats", "target_frame"]])
 @pytest.mark.parametrize("method", ["pytorch", "mkl"])
-def test_a_gray_file_among_colored_ones_is_told(
-    folder: Path, stats: list[str], method: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("stats", [[], ["--reference-stats", "pooled"]])
+def test_a_gray_file_among_colored_ones_gets_the_brightness(folder: Path, method: str, stats: list[str]) -> None:
+    Image.fromarray(photo_8bit("camera")[..., 0]).save("shots/z.png")
+    assert main(["shots", "--reference", "reference.png", *stats, "--method", method, "--output", "out"]) == 0
+    expected = match_images(photo("camera")[..., :1], photo("coffee"), method)
+    assert pixels("out/z.png").shape == photo_8bit("camera").shape[:2]
+    assert np.abs(pixels("out/z.png") - (expected[0, ..., 0] * 255).round().numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("method", ["pytorch", "mkl"])
+def test_a_gray_frame_of_a_colored_clip_is_told(folder: Path, method: str, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (4, 4)).save("shots/z.png")
-    references = ["--reference", "reference.png", "--reference", "reference.png"][: 2 * (1 + (stats[1] == "pooled"))]
-    assert main(["shots", *references, *stats, "--method", method, "--output", "out"]) == 1
-    assert "reference: expected 1 channel to go with an image of 1, got 3 channels" in capsys.readouterr().err
+    arguments = ["shots", "--reference", "reference.png", "--source-stats", "target_frame", "--method", method]
+    assert main([*arguments, "--output", "out"]) == 1
+    assert "image: expected 3 channels as in the first frame, got 1" in capsys.readouterr().err
