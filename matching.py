@@ -36,13 +36,13 @@ def match_images(
 
     One reference serves all frames. Of several, the first goes with the first frame, the second with the second, and the
     last with all that are left. A fourth channel is alpha: the image's comes back untouched, the reference's is ignored.
-    A reference of one channel serves every channel of a color image.
+    A reference of one channel serves every channel of a color image; of one in color, a gray image gets the brightness.
 
     Args:
         image: floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4, values in [0, 1]. Values outside count where the
             nearest end does and go where it goes.
-        reference: floating point, shape ``[R, H', W', C']`` with C' of 1, or of 3 or 4 for a color image, values in
-            [0, 1]; or a :class:`ReferenceHistogram`.
+        reference: floating point, shape ``[R, H', W', C']`` with C' of 1, 3 or 4, values in [0, 1]; or a
+            :class:`ReferenceHistogram`.
         method: one of :data:`METHODS`, which says what each does and whether it is differentiable, in image, reference and
             masks then.
         factor: from 0, the image itself bit for bit, to 1, fully matched; between them
@@ -160,13 +160,16 @@ def match_batch(
     check_frames("image", image)
     if image_mask is not None:
         check_mask("image_mask", image_mask, len(image))
-    references = [] if reference is None else _references(reference, reference_mask, min(image.shape[-1], 3))
+    references = [] if reference is None else _references(reference, reference_mask)
     if settings.source_stats == "target_frame" and settings.target_index >= len(image):
         raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {settings.target_index}")
     if settings.factor == 0:
         return image.clone(), []
-    gradient = wants_gradient(image, image_mask, reference_mask, reference if isinstance(reference, Tensor) else None)
+    left = len(references) - len(image)
     notes = []
+    if settings.reference_stats == "paired" and left > 0:
+        notes.append(f"reference: {left} of {len(references)} have no frame and are left out; reference_stats pooled takes all")
+    gradient = wants_gradient(image, image_mask, reference_mask, reference if isinstance(reference, Tensor) else None)
     if gradient and not settings.differentiable:
         notes.append(f"method: {settings.method} has no gradient, so the result has none")
         gradient = False
@@ -193,21 +196,15 @@ def _warned(matched: Tensor, notes: list[str]) -> Tensor:
     return matched
 
 
-def _references(reference: Tensor | ReferenceHistogram, mask: Tensor | None, colors: int) -> list[Reference]:
-    """The references one by one, checked, for images of 1 or 3 colors."""
+def _references(reference: Tensor | ReferenceHistogram, mask: Tensor | None) -> list[Reference]:
+    """The references one by one, checked."""
     if isinstance(reference, ReferenceHistogram):
         if mask is not None:
             raise ValueError("reference_mask: expected None with a ReferenceHistogram, which has been measured already")
-        references = [reference.as_reference("the ReferenceHistogram")]
-    else:
-        check_frames("reference", reference)
-        references = []
-        if mask is not None:
-            check_mask("reference_mask", mask, len(reference))
-        for index, pixels in enumerate(reference.movedim(-1, 1)[:, :3]):
-            chosen = None if mask is None else mask[index if len(mask) > 1 else 0]
-            references.append(Reference(pixels, f"frame {index}", chosen))
-    channels = len(references[0].pixels)
-    if channels not in (1, colors):
-        raise ValueError(f"reference: expected 1 channel to go with an image of 1, got {channels} channels")
-    return references
+        return [reference.as_reference("the ReferenceHistogram")]
+    check_frames("reference", reference)
+    if mask is not None:
+        check_mask("reference_mask", mask, len(reference))
+    masks = [None] * len(reference) if mask is None else mask.expand(len(reference), -1, -1)
+    pairs = zip(reference.movedim(-1, 1)[:, :3], masks, strict=True)
+    return [Reference(pixels, f"frame {index}", chosen) for index, (pixels, chosen) in enumerate(pairs)]

@@ -24,7 +24,8 @@ def match_pil(
 
     Args:
         source: mode L, LA, RGB, RGBA or I;16, of any size. The palette modes P and PA are read as RGB or RGBA, 1 as L.
-        reference: in one of these modes, of any size. A gray reference serves every channel of a color source.
+        reference: in one of these modes, of any size. A gray reference serves every channel of a color source,
+            and of a color reference a gray source gets the brightness.
         method: as in :func:`match_images`.
         factor: 0 (unchanged) to 1 (matched).
         device: where to compute, by default the CPU.
@@ -35,8 +36,7 @@ def match_pil(
 
     Raises:
         TypeError: ``source`` or ``reference`` is not a Pillow image.
-        ValueError: a mode is none of the above, a gray source is to match a color reference, or another argument is not
-            one that :func:`match_images` takes.
+        ValueError: a mode is none of the above, or another argument is not one that :func:`match_images` takes.
 
     >>> match_pil(Image.new("RGB", (4, 4), "navy"), Image.new("RGB", (9, 9), "gold")).getpixel((0, 0))
     (255, 215, 0)

@@ -50,7 +50,10 @@ class Report:
 
     image_missing: int = 0
     reference_missing: int = 0
-    untouched: int = 0
+    image_outside: int = 0
+    reference_outside: int = 0
+    image_masked: int = 0
+    reference_masked: int = 0
     fallbacks: int = 0
 
     def __add__(self, other: "Report") -> "Report":
@@ -58,10 +61,18 @@ class Report:
 
     def notes(self) -> list[str]:
         """A sentence for each thing there is to tell."""
+        far = "values far outside of [0, 1] in {} frames, taken as 0 and 1; levels up to 255 are to be divided by 255"
         texts = {
             "image: left out {} NaN or infinite values": self.image_missing,
             "reference: left out {} NaN or infinite values": self.reference_missing,
-            "mask: 0 throughout for {} frames, which are left as they are": self.untouched,
+            f"image: {far}": self.image_outside,
+            f"reference: {far}": self.reference_outside,
+            "image_mask: 0 throughout for {} frames, which are left as they are; paint where to match, or unplug it": (
+                self.image_masked
+            ),
+            "reference_mask: 0 throughout for {} frames, which are left as they are; paint where to measure, or unplug it": (
+                self.reference_masked
+            ),
             "device: out of memory {} times, there the CPU did the work": self.fallbacks,
         }
         return [text.format(number) for text, number in texts.items() if number]

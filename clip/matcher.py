@@ -12,24 +12,25 @@ from ..histogram_matching import cumulative_distribution
 from ..kernels.dtypes import nearest_end, working_dtype
 from ..kernels.levels import LEVELS, count, value_range
 from ..kernels.workers import by_stripes
-from ..methods.color_space import ColorSpace
+from ..methods.color_space import ColorSpace, luma
 from ..methods.table import Chain
 from ..methods.transform import ColorTransform, Picture, Step, complete
 from .frames import Frame, Matched, Reference, Report, fit_mask
 from .smoothing import FrameStatistics, watched_pixels
 
+# Beyond [0, 1] by more than this are not highlights or what a filter has overshot, but values in other units.
+_FAR = 1.0
 # How far apart equal colors can be in another color space, where vector units and the rest of a row round differently.
 _CONVERSION_ERROR = 2.0**-20
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What each step has measured of a reference of so many channels, nothing where nothing counts, and where values count."""
+    """What each step has measured of a reference, nothing where nothing counts, and which channels have values that count."""
 
     of_steps: dict[Step, Any]
     counted: list[bool]
     report: Report
-    channels: int
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class Prepared:
 
     parts: Sequence[Any] | None
     report: Report
-    channels: int
 
 
 Plan = tuple[Frame, Prepared, ColorTransform]
@@ -60,13 +60,15 @@ class Matcher:
     gradient: bool
     channelwise: bool
 
-    def measure_reference(self, reference: Reference) -> Measured:
-        """Measure a reference for each step."""
-        colors = reference.pixels[:3]
-        mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, colors)
+    def measure_reference(self, reference: Reference, colors: int) -> Measured:
+        """Measure a reference for each step, its brightness for frames of one color."""
+        if colors < len(reference.pixels[:3]):
+            reference = replace(reference, pixels=luma(_clamped(reference.pixels[:3])), counts=None)
+        pixels = reference.pixels[:3]
+        mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, pixels)
         if mask is not None and not mask.any():
-            return Measured({}, [], Report(), len(colors))
-        picture = self._picture(colors, mask, reference.counts)
+            return Measured({}, [], Report())
+        picture = self._picture(pixels, mask, reference.counts)
         of_steps: dict[Step, Any] = {}
         for step in self.steps:
             if isinstance(step, Step) and step.measures_reference and step not in of_steps:
@@ -75,11 +77,11 @@ class Matcher:
         if reference.counts is None and (mask is not None or picture.missing):
             weights = torch.ones(()) if picture.weights is None else picture.weights
             counted = (picture.pixels.isfinite() & (weights.to(picture.pixels.device) > 0)).flatten(1).any(1).tolist()
-        return Measured(of_steps, counted, Report(reference_missing=picture.missing), len(colors))
+        return Measured(of_steps, counted, Report(reference_missing=picture.missing, reference_outside=int(picture.outside)))
 
-    def prepare(self, reference: Reference) -> Prepared:
-        """Measure a reference and make ready what was measured."""
-        return self.prepare_measured(self.measure_reference(reference), reference.name)
+    def prepare(self, reference: Reference, colors: int) -> Prepared:
+        """Measure a reference for frames of 1 or 3 colors, and make ready what was measured."""
+        return self.prepare_measured(self.measure_reference(reference, colors), reference.name)
 
     def prepare_measured(self, measured: Measured, name: str) -> Prepared:
         """Make ready what was measured of a reference, or of several together.
@@ -88,12 +90,12 @@ class Matcher:
             ValueError: a channel has no finite value that counts.
         """
         if not measured.of_steps:
-            return Prepared(None, measured.report, measured.channels)
+            return Prepared(None, measured.report)
         if not all(measured.counted):
             channel = measured.counted.index(False)
             raise ValueError(f"reference: expected finite values, got none in channel {channel} of {name}")
         prepared = {step: step.prepare(of_step) for step, of_step in measured.of_steps.items()}
-        return Prepared([prepared.get(step) for step in self.steps], measured.report, measured.channels)  # type: ignore[arg-type]
+        return Prepared([prepared.get(step) for step in self.steps], measured.report)  # type: ignore[arg-type]
 
     def measure(self, plan: Plan, index: int) -> Any:
         """Measure a frame for a step; None where there is nothing to measure, or no way to it since the reference is empty."""
@@ -126,32 +128,39 @@ class Matcher:
         """Apply what is known of a frame's transform, solve for the rest, blend, and write to the frame's ``out``."""
         frame, reference, transform = plan
         mask = frame.fitted_mask()
-        if reference.parts is None or (mask is not None and not mask.any()):
+        black = mask is not None and not mask.any()
+        if reference.parts is None or black:
             frame.out.copy_(frame.pixels)
-            return Matched(frame, reference.report + Report(untouched=1))
+            masked = Report(image_masked=1) if black else Report(reference_masked=1)
+            return Matched(frame, reference.report + masked)
         picture, out = self._picture(frame.pixels[:3], mask), frame.out[:3]
         fits = (out.shape, out.dtype, out.device) == (picture.pixels.shape, picture.pixels.dtype, picture.pixels.device)
         memory = out if fits and not self.gradient else self._memory(picture)
         _, pixels = complete(transform, self.steps, picture, reference.parts, memory)
         if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or mask is not None or not self.channelwise:
             self._write(frame, picture, pixels, mask)
-        return Matched(frame, replace(reference.report, image_missing=picture.missing))
+        return Matched(frame, replace(reference.report, image_missing=picture.missing, image_outside=int(picture.outside)))
 
     def _picture(self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None) -> Picture:
         """Bring pixels ``[C, H, W]`` onto the device and into the color space."""
         lowest, highest = value_range(pixels)
         missing = 0 if math.isfinite(lowest) and math.isfinite(highest) else int((~pixels.isfinite()).sum())
+        far = (
+            bool(((pixels < -_FAR) | (pixels > 1 + _FAR)).logical_and(pixels.isfinite()).any())
+            if missing
+            else (lowest < -_FAR or highest > 1 + _FAR)
+        )
         pixels = pixels.to(self.device, working_dtype(pixels))
         weights = None if mask is None else mask.to(pixels)
         if self.channelwise:
-            return Picture(pixels, weights, None, counts, missing=missing)
+            return Picture(pixels, weights, None, counts, 0.0, missing, far)
         if not (lowest >= 0 and highest <= 1):
             finite = pixels.isfinite().all(dim=0).to(pixels.dtype)
             weights = finite if weights is None else weights * finite
             pixels = nearest_end(pixels).clamp(0, 1)
         channels, kept = self.space.split(pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1))
         known = (counts, 0.0) if self.space.name == "rgb" else (None, _CONVERSION_ERROR)
-        return Picture(channels, weights, kept, *known, missing)
+        return Picture(channels, weights, kept, *known, missing, far)
 
     def _memory(self, picture: Picture) -> Tensor | None:
         """New memory for the results of steps, in which the channels of a pixel are neighbors; None with a gradient."""
@@ -186,3 +195,7 @@ class Matcher:
             write(*planes, mask)
         else:
             by_stripes(write, *planes, *([] if mask is None else [mask]))
+
+
+def _clamped(pixels: Tensor) -> Tensor:
+    return torch.where(pixels.isfinite(), pixels.clamp(0, 1), pixels)

@@ -28,7 +28,7 @@ def match_clip(
 
     Raises:
         ValueError: the clip has no frame ``target_index``, or nothing to measure there; a channel of a reference has no finite
-            value that counts; or the channels of frames and references do not fit.
+            value that counts; or frames have different numbers of channels.
     """
     # Not by torch's own threads, which a forked process does not have.
     space, steps = in_thread(settings.recipe)
@@ -36,7 +36,7 @@ def match_clip(
     channelwise = space.name == "rgb" and len(steps) == 1 and isinstance(first, Step) and first.channelwise
     run = Run(clip, settings, Matcher(space, steps, settings.factor, device, gradient, channelwise), progress)
     if settings.target is not None:
-        run.pooled = Prepared([None] * len(steps), Report(), 1)
+        run.pooled = Prepared([None] * len(steps), Report())
     elif settings.reference_stats == "pooled":
         run.pooled = pool_references(run)
     for matched in run.map(Matcher.match, STATISTICS[settings.source_stats](run), together=clip.together):

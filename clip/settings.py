@@ -8,7 +8,7 @@ from torch import Tensor
 from ..checks import check_choice, check_count, check_number
 from ..methods.color_space import COLOR_SPACES, ColorSpace
 from ..methods.table import METHODS, ROTATIONS, Chain, MethodOptions
-from ..methods.targets import TargetStep
+from ..methods.targets import Specified, TargetStep
 
 SOURCE_STATS = ("per_frame", "uniform", "target_frame", "smoothed")
 """Whose histogram the transform starts from, the default first."""
@@ -45,6 +45,10 @@ class MatchSettings:
         check_number("factor", self.factor, 0, 1)
         for name, least in (("target_index", 0), ("window", 1), ("rotations", 2)):
             check_count(name, getattr(self, name), least)
+        rows = len(self.target.counts) if isinstance(self.target, Specified) else 1
+        if rows > 1 and self.color_space != "rgb":
+            reason = f"the color_space {self.color_space}, where only the lightness changes"
+            raise ValueError(f"histogram: expected one for {reason}, got {rows}")
         reason = METHODS[self.method].per_frame_only
         if self.target is None and reason and self.source_stats != "per_frame":
             raise ValueError(

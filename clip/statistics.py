@@ -91,19 +91,17 @@ def per_frame(run: Run, frames: Callable[[], Iterable[Frame]] | None = None) -> 
     """Each frame by itself: nothing is known of its transform before it is matched.
 
     Raises:
-        ValueError: the first frame has no reference, a reference nothing that counts, or channels that do not fit.
+        ValueError: the first frame has no reference, a reference nothing that counts, or a frame other channels.
     """
-    nothing, prepared = ColorTransform(run.matcher.space), run.pooled
+    nothing, prepared, colors = ColorTransform(run.matcher.space), run.pooled, 0
     for frame in (frames or run.clip.frames)():
+        colors = colors or len(frame.pixels[:3])
+        if len(frame.pixels[:3]) != colors:
+            raise ValueError(f"image: expected {colors} channels as in the first frame, got {len(frame.pixels[:3])}")
         if run.pooled is None and frame.reference is not None:
-            (prepared,) = run.map(Matcher.prepare, [frame.reference], together=False)
+            (prepared,) = run.map(partial(Matcher.prepare, colors=colors), [frame.reference], together=False)
         if prepared is None:
             raise ValueError("reference: expected one for the first frame, got none")
-        channels = len(frame.pixels[:3])
-        if prepared.channels not in (1, channels):
-            raise ValueError(
-                f"reference: expected 1 channel to go with an image of {channels}, got {prepared.channels} channels"
-            )
         yield frame, prepared, nothing
         # What there is to tell of a reference is told once.
         prepared = replace(prepared, report=Report()) if prepared.report != Report() else prepared
@@ -180,7 +178,9 @@ STATISTICS: dict[str, Callable[[Run], Iterator[Plan]]] = {
 def pool_references(run: Run) -> Prepared | None:
     """All references as one; None if there is none."""
     total: Measured | None = None
-    for measured in run.map(Matcher.measure_reference, run.clip.references(), together=run.clip.together):
+    frame = next(iter((run.clip.first_pass or run.clip.frames)()), None)
+    measure = partial(Matcher.measure_reference, colors=3 if frame is None else len(frame.pixels[:3]))
+    for measured in run.map(measure, run.clip.references(), together=run.clip.together):
         total = measured if total is None else run.call(add_references, total, measured)
         run.step()
     return None if total is None else run.call(run.matcher.prepare_measured, total, "all references")
@@ -192,7 +192,7 @@ def add_references(total: Measured, measured: Measured) -> Measured:
     for step, of_step in measured.of_steps.items():
         of_steps[step] = add("reference", of_steps.get(step), of_step)
     counted = [any(pair) for pair in zip_longest(total.counted, measured.counted, fillvalue=False)]
-    return Measured(of_steps, counted, total.report + measured.report, max(total.channels, measured.channels))
+    return Measured(of_steps, counted, total.report + measured.report)
 
 
 def add(name: str, total: Any, measured: Any) -> Any:

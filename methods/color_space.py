@@ -18,7 +18,6 @@ RUDERMAN_OPPONENTS = torch.tensor(
 )
 """Logarithms of cone responses to l-alpha-beta: Reinhard et al. 2001, "Color transfer between images"."""
 
-# Rec. 709 luma, ITU-R BT.709-6, item 3.2.
 _LUMA = (0.2126, 0.7152, 0.0722)
 # Linear sRGB to cone responses and their cube roots to Oklab: Ottosson 2020, "A perceptual color space for image processing".
 _OKLAB_CONES = torch.tensor(
@@ -99,9 +98,13 @@ def _kornia(name: str, pixels: Tensor, **options: bool) -> Tensor:
     return converted
 
 
+def luma(rgb: Tensor) -> Tensor:
+    """The brightness ``[1, H, W]`` of RGB ``[3, H, W]``, as Rec. 709 has it: ITU-R BT.709-6, item 3.2."""
+    return sum((weight * channel for weight, channel in zip(_LUMA, rgb, strict=True)), torch.zeros_like(rgb[0]))[None]
+
+
 def _rgb_to_luminance(rgb: Tensor) -> Tensor:
-    luma = sum((weight * channel for weight, channel in zip(_LUMA, rgb, strict=True)), torch.zeros_like(rgb[0]))[None]
-    return torch.cat([luma, rgb - luma])
+    return torch.cat([brightness := luma(rgb), rgb - brightness])
 
 
 def _rgb_to_lab(rgb: Tensor) -> Tensor:

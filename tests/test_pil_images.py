@@ -70,12 +70,20 @@ def test_16_bits_stay_16_bits() -> None:
         (Image.new("L", (2, 2)), None, TypeError, "reference: expected a PIL.Image.Image, got NoneType"),
         (Image.new("CMYK", (2, 2)), Image.new("L", (2, 2)), ValueError, "source: expected mode L, .*got CMYK"),
         (Image.new("L", (2, 2)), Image.new("HSV", (2, 2)), ValueError, "reference: expected mode L, .*got HSV"),
-        (Image.new("L", (2, 2)), Image.new("RGB", (2, 2)), ValueError, "reference: expected 1 channel"),
     ],
 )
 def test_exception(source: Image.Image, reference: Image.Image, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         match_pil(source, reference)
+
+
+def test_a_gray_source_gets_the_brightness_of_a_colored_reference() -> None:
+    source = Image.fromarray(photo_8bit("chelsea")).convert("L")
+    matched = np.array(match_pil(source, Image.fromarray(photo_8bit("coffee"))))
+    luma = (photo_8bit("coffee") @ np.array([0.2126, 0.7152, 0.0722])).round().astype(np.uint8)
+    expected = match_histograms(np.array(source), luma)
+    assert matched.ndim == 2
+    assert np.abs(matched - expected).max() <= 1
 
 
 def test_methods_and_color_spaces() -> None:

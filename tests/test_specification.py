@@ -175,6 +175,11 @@ def test_gradcheck_of_the_transfer_function(target: str) -> None:
             TypeError,
             "target: expected a floating-point tensor, got torch.int64",
         ),
+        (
+            lambda: specify_images(torch.rand(1, 4, 4, 3), Specified([[1, 1]] * 3), color_space="lab"),
+            ValueError,
+            "histogram: expected one for the color_space lab, where only the lightness changes, got 3",
+        ),
     ],
 )
 def test_a_bad_argument_is_named(make: Any, error: type[Exception], message: str) -> None:
