@@ -179,7 +179,7 @@ def match_batch(
         for index in range(len(image)):
             pixels, out = (batch[index].movedim(-1, 0) for batch in (image, result))
             mask = None if image_mask is None else image_mask[index if len(image_mask) > 1 else 0]
-            yield Frame(pixels, out, references[index] if index < len(references) else None, mask)
+            yield Frame(pixels, out, references[index] if index < len(references) else None, mask, mask)
 
     clip = Clip(frames, lambda: references, (len(image), len(references)), together=len(image) > 1)
     report = Report()

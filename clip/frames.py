@@ -29,14 +29,15 @@ class Reference:
 class Frame:
     """A frame to match: pixels ``[C, H, W]`` in [0, 1] with C of 1, 3 or 4, of which a fourth is kept, and ``out`` like it.
 
-    Without a reference it has that of the frame before. A mask ``[H', W']`` in [0, 1] says where and how much it is measured
-    and changed. ``source`` is whatever the caller wants to have with the result.
+    Without a reference it has that of the frame before. A mask ``[H', W']`` in [0, 1] says how much each pixel counts where the
+    frame is measured, and ``change`` how much each is changed. ``source`` is whatever the caller wants to have with the result.
     """
 
     pixels: Tensor
     out: Tensor
     reference: Reference | None = None
     mask: Tensor | None = None
+    change: Tensor | None = None
     source: Any = None
 
     def fitted_mask(self) -> Tensor | None:

@@ -133,12 +133,15 @@ class Matcher:
             frame.out.copy_(frame.pixels)
             masked = Report(image_masked=1) if black else Report(reference_masked=1)
             return Matched(frame, reference.report + masked)
+        change = mask if frame.change is frame.mask else frame.change
+        if change is not None and change is not mask:
+            change = fit_mask("image_mask", change, frame.pixels)
         picture, out = self._picture(frame.pixels[:3], mask), frame.out[:3]
         fits = (out.shape, out.dtype, out.device) == (picture.pixels.shape, picture.pixels.dtype, picture.pixels.device)
         memory = out if fits and not self.gradient else self._memory(picture)
         _, pixels = complete(transform, self.steps, picture, reference.parts, memory)
-        if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or mask is not None or not self.channelwise:
-            self._write(frame, picture, pixels, mask)
+        if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or change is not None or not self.channelwise:
+            self._write(frame, picture, pixels, change)
         return Matched(frame, replace(reference.report, image_missing=picture.missing, image_outside=int(picture.outside)))
 
     def _picture(self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None) -> Picture:
@@ -167,15 +170,15 @@ class Matcher:
         channels, height, width = picture.pixels.shape
         return None if self.gradient else picture.pixels.new_empty(height, width, channels).movedim(-1, 0)
 
-    def _write(self, frame: Frame, picture: Picture, matched: Tensor, mask: Tensor | None) -> None:
-        """Write ``factor * matched + (1 - factor) * pixels`` to the frame's ``out``, inside of the mask, and its alpha."""
+    def _write(self, frame: Frame, picture: Picture, matched: Tensor, change: Tensor | None) -> None:
+        """Write ``factor * matched + (1 - factor) * pixels`` to the frame's ``out``, where it changes, and its alpha."""
         if not self.channelwise:
             matched = self.space.join(matched, picture.kept)
         colors = len(frame.pixels[:3])
         if frame.out.device.type == "cpu":
             matched = matched.cpu()
 
-        def write(pixels: Tensor, matched: Tensor, out: Tensor, mask: Tensor | None = None) -> None:
+        def write(pixels: Tensor, matched: Tensor, out: Tensor, change: Tensor | None = None) -> None:
             alpha = pixels[colors:]
             # In one order of memory: at the end of a row, the vector units of a processor round in another way.
             pixels = pixels[:colors].movedim(0, -1).contiguous().movedim(-1, 0).to(matched.device, matched.dtype)
@@ -183,8 +186,8 @@ class Matcher:
             if not self.channelwise:
                 matched = (matched if colors == 3 else matched.mean(dim=0, keepdim=True)).clamp(0, 1)
                 matched = torch.where(pixels.isfinite(), matched, clean) if picture.missing else matched
-            if mask is not None:
-                weight = mask.to(matched.device, matched.dtype) * self.factor
+            if change is not None:
+                weight = change.to(matched.device, matched.dtype) * self.factor
                 matched = torch.where(weight > 0, torch.lerp(clean, matched, weight).clamp(0, 1), pixels)
             elif self.factor < 1:
                 matched = (matched * self.factor).add(clean, alpha=1 - self.factor).clamp(0, 1)
@@ -192,9 +195,9 @@ class Matcher:
 
         planes = (frame.pixels, matched, frame.out)
         if self.gradient:
-            write(*planes, mask)
+            write(*planes, change)
         else:
-            by_stripes(write, *planes, *([] if mask is None else [mask]))
+            by_stripes(write, *planes, *([] if change is None else [change]))
 
 
 def _clamped(pixels: Tensor) -> Tensor:

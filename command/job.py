@@ -64,7 +64,7 @@ class Job:
     def frame(self, pixels: Tensor, reference: Reference | None, source: Any = None) -> Frame:
         """A frame of pixels ``[H, W, C]``, with memory for the result."""
         out = torch.empty_like(pixels)
-        return Frame(pixels.movedim(-1, 0), out.movedim(-1, 0), reference, self.image_mask, source)
+        return Frame(pixels.movedim(-1, 0), out.movedim(-1, 0), reference, self.image_mask, self.image_mask, source)
 
     def lengths(self, frames: int) -> tuple[int, int] | None:
         """The number of frames and references, if the references are images."""

@@ -435,6 +435,27 @@ def test_a_bad_argument_is_named(changed: dict[str, Any], error: type[Exception]
         match_images(**{"image": CLIP, "reference": LOOK, **changed})
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_where_a_frame_is_measured_is_not_where_it_is_changed(method: str) -> None:
+    image, reference = torch.rand(20, 30, 3), Reference(torch.rand(3, 9, 9) ** 2, "reference")
+    left, top = torch.zeros(20, 30), torch.zeros(20, 30)
+    left[:, :10], top[:5] = 1, 1
+
+    def matched(mask: Tensor | None, change: Tensor | None) -> Tensor:
+        frame = Frame(image.movedim(-1, 0), torch.empty_like(image).movedim(-1, 0), reference, mask, change)
+        settings = MatchSettings(method, rotations=4)
+        clip = Clip(lambda: [frame], list, (1, 1))
+        (result,) = match_clip(clip, settings, torch.device("cpu"))
+        return result.frame.out.movedim(0, -1)
+
+    inside, outside = matched(left, top), matched(left, None)
+    assert torch.equal(inside[5:], image[5:])
+    assert torch.equal(inside[:5], outside[:5])
+    assert not torch.equal(outside, matched(None, None))
+    assert torch.equal(outside[:, :10], matched(left, left)[:, :10])
+    assert torch.equal(matched(left, left)[:, 10:], image[:, 10:])
+
+
 class TestGrayAndColor:
     """References of other channels than the images have, with values that do not count."""
 
