@@ -5,7 +5,7 @@ from .histogram_matching import histogram as histogram
 from .histogram_matching import transfer_function as transfer_function
 from .matching import match_images as match_images
 from .matching import specify_images as specify_images
-from .methods.color_space import COLOR_SPACES as COLOR_SPACES
+from .methods.table import COLOR_SPACES as COLOR_SPACES
 from .methods.table import METHODS as METHODS
 from .methods.targets import LinearStretch as LinearStretch
 from .methods.targets import Normal as Normal

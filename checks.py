@@ -1,15 +1,19 @@
 """Checks of arguments: each error names the argument, what it should be and what came."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from .kernels.levels import LEVELS
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def check_floating(name: str, tensor: Tensor, expected: str = "a floating-point tensor") -> None:
     """Raise an error unless ``tensor`` is a floating-point tensor."""
+    # Where it is needed: numbers and choices are checked before torch is there.
+    from torch import Tensor
+
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}")
     if not tensor.is_floating_point():
@@ -73,7 +77,7 @@ def checked_weights(weights: Tensor, image: Tensor) -> Tensor:
         raise ValueError(
             f"weights: expected a shape that broadcasts to image's {list(image.shape)}, got {list(weights.shape)}"
         ) from None
-    lowest, highest = torch.aminmax(weights.detach())
+    lowest, highest = weights.detach().aminmax()
     if not (lowest >= 0 and highest < float("inf")):
         raise ValueError(f"weights: expected finite numbers from 0 up, got {lowest.item()} to {highest.item()}")
     return expanded
@@ -95,6 +99,8 @@ def check_count(name: str, count: int, least: int, most: int | None = None) -> N
 
 def check_bins(bins: int) -> None:
     """Raise an error unless ``bins`` is a number of bins."""
+    from .kernels.levels import LEVELS
+
     check_count("bins", bins, 2, LEVELS)
 
 

@@ -9,8 +9,7 @@ from .clip.settings import REFERENCE_STATS, MatchSettings
 from .comfyui.inputs import REFERENCE, advanced, blend_inputs, choice, clip_inputs, image_mask_input, match_with_progress
 from .comfyui.reference import ReferenceHistogramNode
 from .comfyui.specify import ImageHistogramSpecify
-from .methods.color_space import COLOR_SPACES
-from .methods.table import METHODS, ROTATIONS
+from .methods.table import COLOR_SPACES, METHODS, ROTATIONS
 from .reference_histogram import ReferenceHistogram
 
 

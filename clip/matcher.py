@@ -12,8 +12,8 @@ from ..histogram_matching import cumulative_distribution
 from ..kernels.dtypes import nearest_end, working_dtype
 from ..kernels.levels import LEVELS, count, value_range
 from ..kernels.workers import by_stripes
+from ..methods.chains import Chain
 from ..methods.color_space import ColorSpace, luma
-from ..methods.table import Chain
 from ..methods.transform import ColorTransform, Picture, Step, complete
 from .frames import Frame, Matched, Reference, Report, fit_mask
 from .smoothing import FrameStatistics, watched_pixels
@@ -148,11 +148,7 @@ class Matcher:
         """Bring pixels ``[C, H, W]`` onto the device and into the color space."""
         lowest, highest = value_range(pixels)
         missing = 0 if math.isfinite(lowest) and math.isfinite(highest) else int((~pixels.isfinite()).sum())
-        far = (
-            bool(((pixels < -_FAR) | (pixels > 1 + _FAR)).logical_and(pixels.isfinite()).any())
-            if missing
-            else (lowest < -_FAR or highest > 1 + _FAR)
-        )
+        far = not missing and (lowest < -_FAR or highest > 1 + _FAR)
         pixels = pixels.to(self.device, working_dtype(pixels))
         weights = None if mask is None else mask.to(pixels)
         if self.channelwise:

@@ -1,14 +1,20 @@
 """How a clip is matched: the one object that every door makes, checked once."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..checks import check_choice, check_count, check_number
-from ..methods.color_space import COLOR_SPACES, ColorSpace
-from ..methods.table import METHODS, ROTATIONS, Chain, MethodOptions
-from ..methods.targets import Specified, TargetStep
+from ..methods.table import COLOR_SPACES, METHODS, ROTATIONS
+from ..methods.targets import Specified
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..methods.chains import Chain
+    from ..methods.color_space import ColorSpace
 
 SOURCE_STATS = ("per_frame", "uniform", "target_frame", "smoothed")
 """Whose histogram the transform starts from, the default first."""
@@ -62,8 +68,11 @@ class MatchSettings:
 
     def recipe(self) -> tuple[ColorSpace, Chain]:
         """Where channels are matched, and what is done to each frame."""
+        # Where it is needed: settings are checked before torch is there.
+        from ..methods.chains import recipe
+        from ..methods.channels import TargetStep
+        from ..methods.color_space import ColorSpace
+
         if self.target is not None:
             return ColorSpace(self.color_space, lightness_only=True), (TargetStep(target=self.target),)
-        method = METHODS[self.method]
-        space = method.space(self.color_space)
-        return space, method.steps(MethodOptions(space, rotations=self.rotations))
+        return recipe(self.method, self.color_space, rotations=self.rotations)

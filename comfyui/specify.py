@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..clip.settings import MatchSettings
-from ..methods.color_space import COLOR_SPACES
+from ..methods.table import COLOR_SPACES
 from ..methods.targets import LinearStretch, Normal, Specified, Uniform
 from .inputs import HISTOGRAM, blend_inputs, choice, clip_inputs, image_mask_input, match_with_progress
 

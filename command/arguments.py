@@ -9,8 +9,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..clip.settings import REFERENCE_STATS, SOURCE_STATS, MatchSettings
-from ..methods.color_space import COLOR_SPACES
-from ..methods.table import METHODS
+from ..methods.table import COLOR_SPACES, METHODS
 from ..methods.targets import LinearStretch, Normal, Uniform
 
 _DEFAULT = "; default: %(default)s"

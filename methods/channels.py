@@ -1,11 +1,13 @@
-"""Matching channel by channel: through the inverse of the reference's distribution, or to the level of nearest rank."""
+"""Matching channel by channel: through the reference's distribution, to the level of nearest rank, or to a target."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ..checks import check_rows
 from ..histogram_matching import cumulative_distribution
 from ..kernels.levels import LEVELS, count, look_up
 from ..kernels.quantiles import quantile_function
@@ -72,3 +74,20 @@ def nearest_transfer_function(source_counts: Tensor, reference_counts: Tensor) -
     )
     table = (reference_cdf[:, None, :] - source_cdf[:, :, None]).abs().argmin(dim=-1)
     return table[:, nearest_8bit].to(source_cdf.dtype) / 255
+
+
+@dataclass(frozen=True)
+class TargetStep(ChannelStep):
+    """Give each channel a histogram that comes from no picture: ``target`` makes a table of the source's distribution."""
+
+    target: Callable[[Tensor], Tensor] = field(kw_only=True)
+    measures_reference: ClassVar[bool] = False
+
+    def solve(self, source: Tensor, prepared: Any) -> ChannelTables:
+        """Ask the target."""
+        cdf = cumulative_distribution(source)
+        table = self.target(cdf)
+        check_rows("target", table)
+        if len(table) not in (1, len(cdf)):
+            raise ValueError(f"target: expected a table of shape {list(cdf.shape)}, got {list(table.shape)}")
+        return ChannelTables(table)

@@ -11,8 +11,6 @@ from ..kernels.affine import apply_affine
 from ..kernels.dtypes import cast, precise_dtype, wants_gradient
 from ..kernels.workers import by_stripes
 
-COLOR_SPACES = ("rgb", "luminance", "lab", "oklab", "ycbcr")
-"""Names of the color spaces, the default first."""
 RUDERMAN_OPPONENTS = torch.tensor(
     ((3**-0.5, 3**-0.5, 3**-0.5), (6**-0.5, 6**-0.5, -2 * 6**-0.5), (2**-0.5, -(2**-0.5), 0.0)), dtype=torch.float64
 )

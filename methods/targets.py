@@ -1,27 +1,27 @@
 """Histograms that are specified in numbers, without a picture that has them.
 
 Each target is a function that makes a transfer function of a source's cumulative distribution, see :func:`specify_images`.
+What computes is imported where it does, so that numbers are checked before torch is there.
 """
 
+from __future__ import annotations
+
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from ..checks import check_number
 
-from ..checks import check_number, check_rows
-from ..histogram_matching import cumulative_distribution
-from ..kernels.levels import LEVELS, rebin
-from ..kernels.quantiles import quantile_function
-from .channels import ChannelStep, ChannelTables
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Uniform:
     """All levels equally often: histogram equalization, Gonzalez and Woods, Digital Image Processing, ch. 3.
 
+    >>> import torch
     >>> Uniform()(torch.tensor([[0.25, 0.5, 1.0]]))
     tensor([[0.2500, 0.5000, 1.0000]])
     """
@@ -42,6 +42,7 @@ class Normal:
     Raises:
         ValueError: a number is not in its range.
 
+    >>> import torch
     >>> Normal(0.5, 0.1)(torch.linspace(0, 1, 256)[None])[0, ::51]
     tensor([0.0000, 0.4139, 0.4727, 0.5234, 0.5822, 1.0000])
     """
@@ -55,6 +56,11 @@ class Normal:
 
     def __call__(self, cdf: Tensor) -> Tensor:
         """The transfer function of a source with the distribution ``cdf`` ``[C, bins]``, in its shape."""
+        import torch
+
+        from ..histogram_matching import cumulative_distribution
+        from ..kernels.quantiles import quantile_function
+
         level = torch.linspace(0, 1, cdf.shape[-1], dtype=cdf.dtype, device=cdf.device)
         counts = (-0.5 * ((level - self.mean) / self.deviation).square()).exp()
         return quantile_function(cumulative_distribution(counts[None]), cdf)
@@ -71,6 +77,7 @@ class LinearStretch:
     Raises:
         ValueError: a number is below 0, or both leave nothing between them.
 
+    >>> import torch
     >>> LinearStretch(0, 0)(torch.tensor([[0.0, 0.5, 0.5, 1.0, 1.0]]))
     tensor([[0.0000, 0.0000, 0.5000, 1.0000, 1.0000]])
     """
@@ -89,6 +96,8 @@ class LinearStretch:
 
         It is linear between the ends. A channel of one level, which has no distances, stays as it is.
         """
+        import torch
+
         rows = cdf.detach().contiguous()
         bins = cdf.shape[-1]
         low = torch.searchsorted(rows, rows.new_full((len(rows), 1), self.low / 100), right=True)
@@ -112,11 +121,17 @@ class Specified:
         ValueError: there are too few or too many numbers or rows of different lengths, one of them is negative or not finite,
             or a row is 0 throughout.
 
+    >>> import torch
     >>> Specified([0, 3, 1])(torch.tensor([[0.75, 1.0]]))
     tensor([[0.5000, 1.0000]])
     """
 
     def __init__(self, counts: Sequence[float] | Sequence[Sequence[float]] | Tensor) -> None:
+        import torch
+
+        from ..histogram_matching import cumulative_distribution
+        from ..kernels.levels import LEVELS, rebin
+
         try:
             rows = torch.as_tensor(counts).detach().cpu().double()
         except (TypeError, ValueError) as error:
@@ -138,23 +153,8 @@ class Specified:
         Raises:
             ValueError: the source has another number of channels than there are rows, and there is more than one row.
         """
+        from ..kernels.quantiles import quantile_function
+
         if len(self.counts) not in (1, len(cdf)):
             raise ValueError(f"histogram: expected 1 row or {len(cdf)}, one for each channel, got {len(self.counts)}")
         return quantile_function(self._cdf, cdf.to(self._cdf.device))
-
-
-@dataclass(frozen=True)
-class TargetStep(ChannelStep):
-    """Give each channel a histogram that comes from no picture: ``target`` makes a table of the source's distribution."""
-
-    target: Callable[[Tensor], Tensor] = field(kw_only=True)
-    measures_reference: ClassVar[bool] = False
-
-    def solve(self, source: Tensor, prepared: Any) -> ChannelTables:
-        """Ask the target."""
-        cdf = cumulative_distribution(source)
-        table = self.target(cdf)
-        check_rows("target", table)
-        if len(table) not in (1, len(cdf)):
-            raise ValueError(f"target: expected a table of shape {list(cdf.shape)}, got {list(table.shape)}")
-        return ChannelTables(table)

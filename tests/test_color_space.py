@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from comfyui_histogram_match import match_images
-from comfyui_histogram_match.methods.color_space import COLOR_SPACES, ColorSpace
+from comfyui_histogram_match.methods.color_space import ColorSpace
+from comfyui_histogram_match.methods.table import COLOR_SPACES
 from photos import COLOR_PHOTOS, photo
 from skimage.color import rgb2lab
 from torch import Tensor

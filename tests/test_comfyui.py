@@ -16,8 +16,7 @@ from clips import crossing
 from comfyui_histogram_match import HistogramLoss, ParametricHistogramMatching, match_images
 from comfyui_histogram_match.clip.settings import SOURCE_STATS
 from comfyui_histogram_match.matching import specify_images
-from comfyui_histogram_match.methods.color_space import COLOR_SPACES
-from comfyui_histogram_match.methods.table import METHODS
+from comfyui_histogram_match.methods.table import COLOR_SPACES, METHODS
 from comfyui_histogram_match.methods.targets import LinearStretch, Normal, Specified, Uniform
 from comfyui_histogram_match.reference_histogram import ReferenceHistogram
 from comfyui_location import ROOT, find_comfyui, find_python

@@ -9,7 +9,8 @@ import pytest
 import torch
 from clips import crossing
 from comfyui_histogram_match import match_images, specify_images
-from comfyui_histogram_match.methods.color_space import COLOR_SPACES, ColorSpace
+from comfyui_histogram_match.methods.color_space import ColorSpace
+from comfyui_histogram_match.methods.table import COLOR_SPACES
 from comfyui_histogram_match.methods.targets import LinearStretch, Normal, Specified, Uniform
 from photos import COLOR_PHOTOS, GRAY_PHOTOS, continuous_photo, photo, photo_8bit
 from skimage.exposure import equalize_hist, rescale_intensity

@@ -10,8 +10,8 @@ from torch import Tensor
 from ..checks import check_bins, check_choice, check_count, check_floating, check_pair
 from ..kernels.dtypes import wants_gradient, working_dtype
 from ..kernels.workers import in_thread
-from ..methods.color_space import COLOR_SPACES
-from ..methods.table import METHODS, ROTATIONS, MethodOptions
+from ..methods.chains import recipe
+from ..methods.table import COLOR_SPACES, METHODS, ROTATIONS
 from ..methods.transform import ColorTransform, Part, Picture, Step, complete
 
 
@@ -53,8 +53,7 @@ class ColorMatching(torch.nn.Module):
         check_bins(bins)
         check_count("rotations", rotations, 2)
         self.method, self.color_space, self.bins = method, color_space, bins
-        self._space = METHODS[method].space(color_space)
-        self._steps = METHODS[method].steps(MethodOptions(self._space, bins, rotations, regrain))
+        self._space, self._steps = recipe(method, color_space, bins=bins, rotations=rotations, regrain=regrain)
 
     def forward(
         self, image: Tensor, reference: Tensor, image_weights: Tensor | None = None, reference_weights: Tensor | None = None
