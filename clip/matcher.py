@@ -131,8 +131,7 @@ class Matcher:
         black = mask is not None and not mask.any()
         if reference.parts is None or black:
             frame.out.copy_(frame.pixels)
-            masked = Report(image_masked=1) if black else Report(reference_masked=1)
-            return Matched(frame, reference.report + masked)
+            return Matched(frame, reference.report + (Report(image_masked=1) if black else Report(reference_masked=1)))
         change = mask if frame.change is frame.mask else frame.change
         if change is not None and change is not mask:
             change = fit_mask("image_mask", change, frame.pixels)
@@ -147,13 +146,16 @@ class Matcher:
     def _picture(self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None) -> Picture:
         """Bring pixels ``[C, H, W]`` onto the device and into the color space."""
         lowest, highest = value_range(pixels)
-        missing = 0 if math.isfinite(lowest) and math.isfinite(highest) else int((~pixels.isfinite()).sum())
-        far = not missing and (lowest < -_FAR or highest > 1 + _FAR)
+        missing = 0
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
+            missing = int((~pixels.isfinite()).sum())
+            lowest, highest = value_range(nearest_end(pixels))
+        far = lowest < -_FAR or highest > 1 + _FAR
         pixels = pixels.to(self.device, working_dtype(pixels))
         weights = None if mask is None else mask.to(pixels)
         if self.channelwise:
             return Picture(pixels, weights, None, counts, 0.0, missing, far)
-        if not (lowest >= 0 and highest <= 1):
+        if missing or lowest < 0 or highest > 1:
             finite = pixels.isfinite().all(dim=0).to(pixels.dtype)
             weights = finite if weights is None else weights * finite
             pixels = nearest_end(pixels).clamp(0, 1)
