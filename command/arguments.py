@@ -1,16 +1,20 @@
-"""The arguments of the command."""
+"""The arguments of the command, read and checked without torch, which takes a second to load."""
+
+from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
 from ..clip.settings import REFERENCE_STATS, SOURCE_STATS, MatchSettings
 from ..methods.table import COLOR_SPACES, METHODS
 from ..methods.targets import LinearStretch, Normal, Uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
 
 _DEFAULT = "; default: %(default)s"
 _SETTINGS = {field.name: field.default for field in fields(MatchSettings) if field.name != "target"}
@@ -18,8 +22,9 @@ _SETTINGS = {field.name: field.default for field in fields(MatchSettings) if fie
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="histogram-match",
+        usage="%(prog)s SOURCE [SOURCE ...] -r REF [-r REF ...] -o OUT [options]",
         description="Give image and video files the colors of a reference.",
         epilog=(
             "An 8-bit file stays 8-bit, a 16-bit file 16-bit; alpha, color profile and metadata are kept. A video keeps its "
@@ -74,18 +79,31 @@ def make_parser() -> argparse.ArgumentParser:
     region = parser.add_argument_group("regions")
     for name, where in (("image", "files are measured and changed; gray blends"), ("reference", "references are measured")):
         region.add_argument(f"--{name}-mask", metavar="FILE", action=_Once, help=f"a picture, white where the {where}")
-    save = "pool all references, write them to this file, which serves as --reference later; SOURCE may be left out then"
-    parser.add_argument("--save-reference", metavar="FILE.npz", help=save)
-    flags = {
-        "--overwrite": "replace files that exist",
-        "--resume": "leave files that exist, and do the others as if all were done; under torchrun, this is so without asking",
-        "--demo": "match a photo of scikit-image's to another and write source, reference and result to OUT (demo by default)",
-    }
-    for name, description in flags.items():
-        parser.add_argument(name, action="store_true", help=description)
+    region.add_argument("--ignore-alpha", action="store_true", help="measure transparent pixels like others")
+    _add_files(parser.add_argument_group("files"))
     parser.add_argument("--list-methods", action=_ListMethods, nargs=0, help="say what each method is for, and exit")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def _add_files(group: argparse._ActionsContainer) -> None:
+    """Add what is done with files."""
+    group.add_argument("--recursive", action="store_true", help="folders with all in them; OUT gets the same tree")
+    group.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    resume = "leave files that exist, and do the others as if all were done; under torchrun, this is so without asking"
+    group.add_argument("--resume", action="store_true", help=resume)
+    unreadable = "where files are frames of one clip, go on without those that cannot be read"
+    group.add_argument("--skip-unreadable", action="store_true", help=unreadable)
+    group.add_argument("--dry-run", action="store_true", help="say what would be written, and exit")
+    quality = "1 to 100, of JPEG, WebP and AVIF; default: the source's own, where it can be read"
+    group.add_argument("--quality", type=int, metavar="N", help=quality)
+    group.add_argument("--crf", type=int, metavar="N", help="constant rate factor of video, less is better; default: as large")
+    sheet = "also write a picture of sources, references and results side by side"
+    group.add_argument("--contact-sheet", metavar="FILE", help=sheet)
+    save = "pool all references, write them to this file, which serves as --reference later; SOURCE may be left out then"
+    group.add_argument("--save-reference", metavar="FILE.npz", help=save)
+    demo = "match a photo of scikit-image's to another and write source, reference and result to OUT (demo by default)"
+    group.add_argument("--demo", action="store_true", help=demo)
 
 
 def settings_of(options: argparse.Namespace) -> MatchSettings:
@@ -101,6 +119,14 @@ def settings_of(options: argparse.Namespace) -> MatchSettings:
         raise ValueError(f"argument --target: expected no --method with it, got {options.method}")
     given = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
     return MatchSettings(**given, target=target)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it, and exit."""
+        self.exit(2, f"{message}\n")
 
 
 class _Once(argparse.Action):

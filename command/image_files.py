@@ -9,10 +9,8 @@ import pyvips
 import torch
 from torch import Tensor
 
+from .paths import IMAGE_SUFFIXES
 from .whole_files import write_whole_file
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
-"""File name endings that can be read and written."""
 
 _HIGHEST = {"uchar": 255, "ushort": 65535}
 _COLOR_SPACES = ("b-w", "srgb", "grey16", "rgb16")
@@ -62,8 +60,8 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile) -> None:
     JPEG and WebP are written at quality 95, the others without loss. A ValueError says that a format cannot hold the bits.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path.name}: expected a name that ends in {', '.join(SUFFIXES)}")
+    if suffix not in IMAGE_SUFFIXES:
+        raise ValueError(f"{path.name}: expected a name that ends in {', '.join(IMAGE_SUFFIXES)}")
     opened = like.opened
     if opened.format == "ushort" and suffix in (".jpg", ".jpeg", ".webp"):
         raise ValueError(f"{path.name}: expected PNG or TIFF for 16 bits, {suffix} holds 8")

@@ -1,31 +1,76 @@
 """Match image files: each by itself, or as the frames of one clip."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from itertools import chain, islice
+from pathlib import Path
 
 from tqdm import tqdm
 
 from ..clip.frames import Clip, Frame
 from ..kernels.workers import map_frames
+from .errors import FileError, about
 from .image_files import read_image, write_image
 from .job import Job, ReferenceReader
-from .paths import Pair
+from .paths import Pair, say
 
 
 def match_image_files(job: Job, pairs: list[Pair], mine: Sequence[int], chosen: Sequence[int]) -> int:
     """Match image files and say how many failed: of those of all ranks, this one measures ``mine`` and writes ``chosen``."""
     if job.settings.source_stats == "per_frame":
         return _match_each(job, pairs, chosen)
-    with tqdm(unit="frame", disable=job.quiet) as bar:
-        try:
-            _match_sequence(job, pairs, mine, chosen, job.reference_readers, bar)
-        except (OSError, ValueError) as error:
-            bar.write(f"{pairs[0][0]} and the files after it: {error}", file=sys.stderr)
-            job.ranks.fail()
+    try:
+        job, frames = _readable(job, [source for source, _ in pairs], mine)
+        if not frames:
             return len(chosen)
-    return 0
+        written = [index for index in chosen if index in frames]
+        with tqdm(unit="frame", disable=job.quiet) as bar:
+            _match_sequence(
+                job, pairs, frames, [index for index in mine if index in frames], written, job.reference_readers, bar
+            )
+    except (OSError, ValueError) as error:
+        say(str(error) if isinstance(error, FileError) else f"{pairs[0][0]} and the files after it: {error}")
+        job.ranks.fail()
+        return len(chosen)
+    return len(chosen) - len(written)
+
+
+def _readable(job: Job, sources: list[Path], mine: Sequence[int]) -> tuple[Job, list[int]]:
+    """The files that can be frames of one clip, none if nothing is to be matched, and the job for them.
+
+    Those that cannot are named. Where the transform is not known before the first file is written, they are found here.
+    """
+    if job.settings.source_stats == "uniform" and not job.skip_unreadable:
+        return job, list(range(len(sources)))
+
+    def look(index: int) -> tuple[int, int | str]:
+        try:
+            with about(sources[index]):
+                return index, read_image(sources[index]).pixels.shape[-1]
+        except FileError as error:
+            return index, str(error)
+
+    found = job.ranks.gather(list(map_frames(look, mine, together=True)))
+    looks = dict(pair for pairs in found for pair in pairs)
+    colors = next((min(look, 3) for _, look in sorted(looks.items()) if isinstance(look, int)), 0)
+    for index, look_of in looks.items():
+        if isinstance(look_of, int) and min(look_of, 3) != colors:
+            looks[index] = f"{sources[index]}: expected {colors} channels as in the first file, got {min(look_of, 3)}"
+    good = sorted(index for index, look_of in looks.items() if isinstance(look_of, int))
+    for _, message in sorted(looks.items()):
+        if isinstance(message, str) and job.ranks.first:
+            say(message)
+    if len(good) < len(sources) and not job.skip_unreadable:
+        if job.ranks.first:
+            say("stopped before anything was written; --skip-unreadable goes on without such files")
+        return job, []
+    target = job.settings.target_index
+    if job.settings.source_stats == "target_frame" and target < len(sources):
+        if target not in good:
+            raise FileError(f"{sources[target]}: expected a file that can be read for --target-index {target}")
+        job = replace(job, settings=replace(job.settings, target_index=good.index(target)))
+    return job, good
 
 
 def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
@@ -34,9 +79,10 @@ def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
     def match(item: tuple[int, list[ReferenceReader]]) -> str | None:
         index, readers = item
         try:
-            _match_sequence(job, [pairs[index]], [0], [0], partial(iter, readers))
-        except (OSError, ValueError) as error:
-            return f"{pairs[index][0]}: {error}"
+            with about(pairs[index][0]):
+                _match_sequence(job, [pairs[index]], [0], [0], [0], partial(iter, readers))
+        except FileError as error:
+            return str(error)
         return None
 
     def items() -> Iterator[tuple[int, list[ReferenceReader]]]:
@@ -56,11 +102,11 @@ def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
                 done += 1
                 if message is not None:
                     failed += 1
-                    bar.write(message, file=sys.stderr)
+                    say(message)
                 bar.update(1)
         except (OSError, ValueError) as error:
             # Of a video that serves as references one by one, each file needs the frames before its own.
-            bar.write(f"{pairs[chosen[done]][0]} and the files after it: {error}", file=sys.stderr)
+            say(f"{pairs[chosen[done]][0]} and the files after it: {error}")
             failed += len(chosen) - done
     return failed
 
@@ -68,18 +114,19 @@ def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
 def _match_sequence(
     job: Job,
     pairs: list[Pair],
+    frames: Sequence[int],
     mine: Sequence[int],
     chosen: Sequence[int],
     readers: Callable[[], Iterator[ReferenceReader]],
     bar: "tqdm[object] | None" = None,
 ) -> None:
-    """Match image files as the frames of one clip; ``readers`` begins with the references."""
+    """Match image files as the ``frames`` of one clip; ``readers`` begins with the references."""
     for index in chosen:
         job.check_target(pairs[index][1])
     stats = job.settings.source_stats
-    measured = mine if stats == "uniform" else range(len(pairs))
+    measured = mine if stats == "uniform" else frames
     # An average over frames takes them all.
-    matched = range(len(pairs)) if stats == "smoothed" else chosen
+    matched = frames if stats == "smoothed" else chosen
     clip = Clip(
         lambda: _frames(job, pairs, matched, readers()),
         job.read_references,
@@ -102,7 +149,8 @@ def _match_sequence(
 
 def _frames(job: Job, pairs: list[Pair], indices: Sequence[int], readers: Iterator[ReferenceReader]) -> Iterator[Frame]:
     for index, reader in _with_readers(indices, readers):
-        file = read_image(pairs[index][0])
+        with about(pairs[index][0]):
+            file = read_image(pairs[index][0])
         yield job.frame(file.pixels[0], None if reader is None else reader(), file)
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..clip.frames import Clip, Frame, Matched, Reference, Report
 from ..clip.run import match_clip
 from ..clip.settings import MatchSettings
-from ..reference_histogram import SUFFIX, ReferenceHistogram
+from ..reference_histogram import ReferenceHistogram
 from .image_files import read_image
 from .paths import is_histogram, is_video
 from .ranks import Ranks
@@ -33,6 +33,7 @@ class Job:
     reference_mask: Tensor | None
     overwrite: bool
     resume: bool
+    skip_unreadable: bool
     ranks: Ranks
 
     @property
@@ -79,15 +80,13 @@ class Job:
         """What reads the references, each when it is called: who passes one over need not read it."""
         for path in self.references:
             if is_video(path):
-                for pixels in _images(path):
+                for pixels in pictures(path):
                     yield partial(self._reference, path, pixels)
             else:
                 yield partial(self._read_reference, path)
 
     def save_reference(self, target: Path) -> None:
         """Pool all references into a file."""
-        if not is_histogram(target):
-            raise ValueError(f"argument --save-reference: expected a name that ends in {SUFFIX}, got {target}")
         self.check_target(target)
         histograms = (histogram for path in self.references for histogram in self._histograms(path))
         first = next(histograms, None)
@@ -108,10 +107,10 @@ class Job:
         if is_histogram(path):
             return [ReferenceHistogram.load(path)]
         mask = None if self.reference_mask is None else self.reference_mask[None]
-        return (ReferenceHistogram.of(pixels[None], mask) for pixels in _images(path))
+        return (ReferenceHistogram.of(pixels[None], mask) for pixels in pictures(path))
 
 
-def _images(path: Path) -> Iterable[Tensor]:
+def pictures(path: Path) -> Iterable[Tensor]:
     """What is in a file, ``[H, W, C]``: an image, or the frames of a video."""
     if not is_video(path):
         return [read_image(path).pixels[0]]

@@ -4,20 +4,32 @@ import argparse
 import glob
 import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
-from PIL import Image
-from skimage import data
-
-from ..reference_histogram import SUFFIX as HISTOGRAM_SUFFIX
-from .image_files import SUFFIXES
-
+HISTOGRAM_SUFFIX = ".npz"
+"""The ending of the name of a kept reference."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+"""File name endings of images that can be read and written."""
+QUALITY_SUFFIXES = (".jpg", ".jpeg", ".webp", ".avif")
+"""Those of images that can be written in more or less quality."""
 _VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi")
-_SUFFIXES = SUFFIXES + _VIDEO_SUFFIXES
+_SUFFIXES = IMAGE_SUFFIXES + _VIDEO_SUFFIXES
 
 Pair = tuple[Path, Path]
 """A source, and the file that it becomes."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a call of the command reads and writes, and what it should say about files that it passes over."""
+
+    pairs: list[Pair]
+    references: list[Path]
+    notes: list[str] = field(default_factory=list)
 
 
 def is_video(path: Path) -> bool:
@@ -30,7 +42,7 @@ def is_histogram(path: Path) -> bool:
     return path.suffix.lower() == HISTOGRAM_SUFFIX
 
 
-def name_files(options: argparse.Namespace) -> tuple[list[Pair], list[Path]]:
+def name_files(options: argparse.Namespace) -> Files:
     """Name an output file for each source file, and the files of references; a ValueError for bad arguments."""
     if options.demo:
         return _demo(options)
@@ -41,37 +53,50 @@ def name_files(options: argparse.Namespace) -> tuple[list[Pair], list[Path]]:
     for name in ["--reference"] if saves_only else required:
         if not required[name]:
             raise ValueError(f"the following arguments are required: {name}")
-    references = list(_files(options.reference, "--reference"))
+    notes: list[str] = []
+    references = [path for path, _ in _files(options.reference, "--reference", options, notes)]
+    if missing := [str(path) for path in references if not path.exists()]:
+        raise ValueError(f"{missing[0]}: no such file")
     if saves_only:
-        return [], references
-    output = Path(options.output)
-    sources = list(_files(options.sources, "SOURCE"))
-    known = not any(map(is_video, [*references, *sources]))
-    if known and len(references) > len(sources) and options.reference_stats == "paired":
+        return Files([], references, notes)
+    sources = list(_files(options.sources, "SOURCE", options, notes))
+    images = not any(is_video(path) for path in [*references, *(path for path, _ in sources)])
+    if images and len(references) > len(sources) and options.reference_stats == "paired":
         raise ValueError(
             f"argument --reference: expected one, or one for each of {len(sources)} files, got {len(references)}; "
             "--reference-stats pooled takes all of them as one"
         )
+    return Files(_pairs(sources, options), references, notes)
+
+
+def _pairs(sources: list[tuple[Path, Path]], options: argparse.Namespace) -> list[Pair]:
+    """Each source with its target: the output itself for one file, else a file in that folder."""
+    output = Path(options.output)
     if output.suffix.lower() in _SUFFIXES and not output.is_dir():
-        if sources != [Path(options.sources[0])]:
+        if [path for path, _ in sources] != [Path(options.sources[0])]:
             raise ValueError(f"argument --output: expected a folder for more than one source file, got {output}")
-        return [(sources[0], output)], references
+        return [(sources[0][0], output)]
     # A folder with a dot in its name, such as v1.2, is one; what looks like a file is rather a format that is not written.
     named = re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", output.suffix.lower()) and not options.output.endswith(("/", os.sep))
     if named and not output.is_dir():
         endings = ", ".join(_SUFFIXES)
         raise ValueError(f"argument --output: expected a name that ends in {endings}, or in / for a folder, got {output}")
     pairs: dict[Path, Path] = {}
-    for source in sources:
-        target = output / source.name
+    for source, inside in sources:
+        target = output / inside
         if target in pairs:
-            raise ValueError(f"argument SOURCE: {pairs[target]} and {source} would both become {target}")
+            raise ValueError(
+                f"argument SOURCE: {pairs[target]} and {source} would both become {target}; --recursive keeps their folders"
+            )
         pairs[target] = source
-    return [(source, target) for target, source in pairs.items()], references
+    return [(source, target) for target, source in pairs.items()]
 
 
-def _demo(options: argparse.Namespace) -> tuple[list[Pair], list[Path]]:
+def _demo(options: argparse.Namespace) -> Files:
     """Write two photos, and name what to match to what."""
+    from PIL import Image
+    from skimage import data
+
     if options.sources or options.reference:
         raise ValueError("argument --demo: expected neither SOURCE nor --reference with it")
     folder = Path(options.output or "demo")
@@ -82,19 +107,38 @@ def _demo(options: argparse.Namespace) -> tuple[list[Pair], list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(data.chelsea()).save(source)
     Image.fromarray(data.coffee()).save(reference)
-    return [(source, result)], [reference]
+    return Files([(source, result)], [reference])
 
 
-def _files(sources: Iterable[str], argument: str) -> Iterable[Path]:
-    """Resolve files, folders and patterns into files."""
+def _files(sources: Iterable[str], argument: str, options: argparse.Namespace, notes: list[str]) -> Iterator[tuple[Path, Path]]:
+    """Resolve files, folders and patterns into files, each with its place below the folder that it was found in."""
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in _SUFFIXES)
+            root = path
+            entries: Iterable[Path] = path.rglob("*") if options.recursive else path.iterdir()
         elif path.exists() or not glob.has_magic(source):
-            found = [path]
+            yield path, Path(path.name)
+            continue
         else:
-            found = sorted(entry for entry in map(Path, glob.glob(source, recursive=True)) if entry.is_file())
+            root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+            entries = map(Path, glob.iglob(source, recursive=True))
+        # Names that begin with a dot are other programs' own.
+        files = sorted(entry for entry in entries if entry.is_file() and not entry.name.startswith("."))
+        if options.recursive and options.output and Path(options.output).resolve() != root.resolve():
+            # What a run before has written is not a source.
+            output = Path(options.output).resolve()
+            files = [file for file in files if output not in file.resolve().parents]
+        known = (*_SUFFIXES, HISTOGRAM_SUFFIX) if argument == "--reference" and not path.is_dir() else _SUFFIXES
+        found = [file for file in files if file.suffix.lower() in known]
         if not found:
             raise ValueError(f"argument {argument}: expected {', '.join(_SUFFIXES)} files in {source}, found none")
-        yield from found
+        if passed := len(files) - len(found):
+            notes.append(f"{source}: {passed} other file{'s' * (passed > 1)} passed over")
+        for file in found:
+            yield file, file.relative_to(root) if options.recursive else Path(file.name)
+
+
+def say(text: str) -> None:
+    """Print a line for the user that is no result."""
+    print(text, file=sys.stderr)

@@ -1,20 +1,25 @@
-"""The processes of one run of the command, as torchrun starts them."""
+"""The processes of one run of the command, as torchrun starts them, and the signals that end it."""
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch.distributed as dist
-from torch import Tensor
-
-from ..training.distributed import gather, sum_over_ranks
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _Item = TypeVar("_Item")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come, which cleans up as Ctrl-C does."""
 
 
 class RankError(Exception):
@@ -52,16 +57,16 @@ class Ranks:
 
     def first_with(self, message: str | None) -> int | None:
         """The first rank that has a message, None if no rank has one."""
-        return next((rank for rank, text in enumerate(self._exchange(message)) if text is not None), None)
+        return next((rank for rank, text in enumerate(self.gather(message)) if text is not None), None)
 
     def agree(self, text: str) -> None:
         """Raise a :class:`RankError` on all ranks unless all of them have the same text."""
-        if len(set(self._exchange(hashlib.sha256(text.encode()).hexdigest()))) > 1:
+        if len(set(self.gather(hashlib.sha256(text.encode()).hexdigest()))) > 1:
             raise RankError("ranks have found different files; all of them have to see the same folders")
 
     def total(self, number: int) -> int:
         """The sum of a number over all ranks; a :class:`RankError` if another rank has called :meth:`fail`."""
-        numbers = self._exchange(number)
+        numbers = self.gather(number)
         if None in numbers:
             raise RankError(f"rank {numbers.index(None)} has failed")
         return sum(filter(None, numbers))
@@ -70,6 +75,8 @@ class Ranks:
         """What all ranks have measured together, as :meth:`total`; a ValueError on all of them if it is too much."""
         if self.size == 1:
             return measured
+        from ..training.distributed import sum_over_ranks
+
         self.total(0)
         with _as_rank_error():
             return sum_over_ranks(measured)
@@ -78,17 +85,19 @@ class Ranks:
         """Say that this rank cannot do its part of what all do together, to those who wait for it."""
         self._failed = True
         with contextlib.suppress(RankError):
-            self._exchange(None)
+            self.gather(None)
 
     def finish(self, failed: int) -> int:
         """The number of files that failed on all ranks; of this one alone, if it has called :meth:`fail`."""
         return failed if self._failed else self.total(failed)
 
-    def _exchange(self, own: Any) -> list[Any]:
+    def gather(self, own: Any) -> list[Any]:
         """What all ranks bring, in their order."""
         if self.size == 1:
             # Whatever process groups there are around this.
             return [own]
+        from ..training.distributed import gather
+
         with _as_rank_error():
             return gather(own)
 
@@ -96,9 +105,13 @@ class Ranks:
 @contextlib.contextmanager
 def join_ranks() -> Iterator[Ranks]:
     """Meet the other ranks, if torchrun has started this process; its signal that one has ended is for :meth:`Ranks.check`."""
-    if not (dist.is_available() and dist.is_torchelastic_launched()):
-        yield Ranks()
+    # As torch.distributed.is_torchelastic_launched, which takes a second to load.
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        with _on_sigterm(_terminate):
+            yield Ranks()
         return
+    import torch.distributed as dist
+
     # So long a rank waits for one that has more to do. Of one that has ended, it hears at once.
     dist.init_process_group("gloo", timeout=timedelta(days=30))
     ranks = Ranks(dist.get_rank(), dist.get_world_size(), launched=True, local_rank=int(os.environ["LOCAL_RANK"]))
@@ -106,13 +119,32 @@ def join_ranks() -> Iterator[Ranks]:
     def end(*_: object) -> None:
         ranks.ended = True
 
-    before = signal.signal(signal.SIGTERM, end)
     try:
-        yield ranks
+        with _on_sigterm(end):
+            yield ranks
+    except SystemExit:
+        # All ranks know, and end together.
+        dist.destroy_process_group()
+        raise
+    # Not where another error has come up: the others may be gone, and this would wait for them.
+    dist.destroy_process_group()
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
+
+
+@contextlib.contextmanager
+def _on_sigterm(handler: Callable[..., None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread hears signals.
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
-    # Not where an error has come up: the others may be gone, and this would wait for them.
-    dist.destroy_process_group()
 
 
 @contextlib.contextmanager

@@ -1,133 +1,135 @@
-"""One run of the command, from its arguments to its exit status."""
+"""One run of the command, from its arguments to its exit status. What computes is loaded once the arguments make sense."""
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from ..clip.settings import MatchSettings
-from ..methods.transform import Step
-from ..reference_histogram import SUFFIX
 from .arguments import make_parser, settings_of
-from .image_files import read_image
-from .images import match_image_files
-from .job import Job
-from .paths import Pair, is_histogram, is_video, name_files
-from .ranks import RankError, Ranks, join_ranks
+from .paths import HISTOGRAM_SUFFIX, IMAGE_SUFFIXES, QUALITY_SUFFIXES, Files, is_histogram, is_video, name_files, say
+from .ranks import RankError, Ranks, Terminated, join_ranks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Match files as ``arguments`` or ``sys.argv[1:]`` say; return 0 if all are matched, else 1; exit with 2 for bad ones."""
-    parser = make_parser()
-    options = parser.parse_args(arguments)
+    """Match files as ``arguments`` or ``sys.argv[1:]`` say.
+
+    Returns:
+        The exit status: 0 if all files are matched, 1 if not, 130 or 143 where Ctrl-C or SIGTERM has ended the run.
+
+    Raises:
+        SystemExit: with status 2 if the arguments make no sense, with 0 after ``--help`` and the like.
+    """
+    options = make_parser().parse_args(arguments)
     try:
         with join_ranks() as ranks:
-            return _run(parser, options, ranks)
+            return _run(options, ranks)
     except RankError as error:
-        print(f"stopped: {error}; the same command does the files that are missing", file=sys.stderr)
+        say(f"stopped: {error}; the same command does the files that are missing")
         return 1
+    except KeyboardInterrupt as stop:
+        say("stopped; what is written is whole, and the same command with --resume does the rest")
+        return 143 if isinstance(stop, Terminated) else 130
 
 
-def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, ranks: Ranks) -> int:
+def _run(options: argparse.Namespace, ranks: Ranks) -> int:
     """Match this rank's part of the files, and return the exit status."""
+    started = time.monotonic()
     message = None
     try:
-        job, pairs = _prepare(options, ranks)
+        settings, files = settings_of(options), name_files(options)
+        _check(options, settings, files, ranks)
+        if ranks.first:
+            for line in files.notes:
+                say(line)
+        if options.dry_run:
+            return _show(options, files, ranks)
+        if not _there(options, files, ranks):
+            return 1
+        from .work import match_files, prepare
+
+        job = prepare(options, settings, files, ranks)
     except (OSError, ValueError) as error:
         message = str(error)
     failed_rank = ranks.first_with(message)
     if message is not None:
         # Once, and not by each rank that has found the same.
         if ranks.rank == failed_rank:
-            parser.error(message)
-        parser.exit(2)
+            say(message)
+        raise SystemExit(2)
     if failed_rank is not None:
         raise RankError(f"rank {failed_rank} has failed")
-    # Files are shared by their numbers in the list.
-    ranks.agree("\n".join(f"{source}\t{target}" for source, target in pairs))
-    failed = ranks.finish(_match(job, pairs))
-    if failed and ranks.first:
-        print(f"{failed} of {len(pairs)} files failed", file=sys.stderr)
-    elif options.demo:
-        print(f"{pairs[0][0]} matched to {job.references[0]}: {pairs[0][1]}")
-    return 1 if failed else 0
+    outcome = match_files(job, files.pairs, options.contact_sheet)
+    if ranks.first:
+        _tell(options, files, outcome, time.monotonic() - started)
+    return 0 if outcome["failed"] == 0 and (outcome["left"] == 0 or job.resume) else 1
 
 
-def _match(job: Job, pairs: list[Pair]) -> int:
-    """Match this rank's part of the files, and say how many failed."""
-    ranks = job.ranks
-    images, videos = ([pair for pair in pairs if is_video(pair[0]) == video] for video in (False, True))
-    mine = ranks.share(range(len(images)))
-    chosen = [index for index in mine if not (job.resume and images[index][1].exists())]
-    videos = [pair for pair in ranks.share(videos) if not (job.resume and pair[1].exists())]
-    # All ranks have listed the files before the first of them writes one.
-    wanted = ranks.total(len(chosen))
-    existing = len(pairs) - wanted - ranks.total(len(videos))
-    if existing and ranks.first:
-        print(f"{existing} of {len(pairs)} files exist and stay as they are; --overwrite replaces them", file=sys.stderr)
-    failed = match_image_files(job, images, mine, chosen) if wanted else 0
-    for pair in videos:
-        from .videos import match_video_file
-
-        failed += match_video_file(job, pair)
-    return failed
-
-
-def _prepare(options: argparse.Namespace, ranks: Ranks) -> tuple[Job, list[Pair]]:
-    """Check the arguments, find the files, and do what there is to do before the first of them."""
-    settings = settings_of(options)
-    device = _device(options.device, ranks)
-    if ranks.size > 1 and (options.demo or options.save_reference):
-        name = "--demo" if options.demo else "--save-reference"
-        raise ValueError(f"argument {name}: expected one process, got {ranks.size}")
-    pairs, references = name_files(options)
-    if ranks.size > 1 and not all(is_video(source) for source, _ in pairs):
-        _check_shared(settings, ranks.size)
-    image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
-    if reference_mask is not None and any(map(is_histogram, references)):
-        raise ValueError(f"argument --reference-mask: expected no {SUFFIX} among the references with it")
-    if any(map(is_video, [*references, *(source for source, _ in pairs)])):
-        try:
-            from . import video_files  # noqa: F401
-        except ImportError as error:
-            raise ValueError(f'videos need PyAV: pip install "comfyui-histogram-match[video]" ({error})') from error
+def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, ranks: Ranks) -> None:
+    """Raise a ValueError for arguments that do not go together, or with these files."""
+    images = [target for source, target in files.pairs if not is_video(source)]
+    videos = len(files.pairs) > len(images)
+    for name in ("demo", "save_reference", "contact_sheet"):
+        if ranks.size > 1 and getattr(options, name):
+            raise ValueError(f"argument --{name.replace('_', '-')}: expected one process, got {ranks.size}")
+    if options.save_reference and not is_histogram(Path(options.save_reference)):
+        ending = f"a name that ends in {HISTOGRAM_SUFFIX}"
+        raise ValueError(f"argument --save-reference: expected {ending}, got {options.save_reference}")
+    if options.reference_mask and any(map(is_histogram, files.references)):
+        raise ValueError(f"argument --reference-mask: expected no {HISTOGRAM_SUFFIX} among the references with it")
+    if options.contact_sheet and Path(options.contact_sheet).suffix.lower() not in IMAGE_SUFFIXES:
+        endings = ", ".join(IMAGE_SUFFIXES)
+        raise ValueError(f"argument --contact-sheet: expected a name that ends in {endings}, got {options.contact_sheet}")
+    if options.quality is not None:
+        if not 1 <= options.quality <= 100:
+            raise ValueError(f"argument --quality: expected 1 to 100, got {options.quality}")
+        if not any(target.suffix.lower() in QUALITY_SUFFIXES for target in images):
+            raise ValueError(f"argument --quality: expected {', '.join(QUALITY_SUFFIXES)} files to write, got none")
+    if options.crf is not None and not videos:
+        raise ValueError("argument --crf: expected videos among the sources, got none")
+    if (videos or any(map(is_video, files.references))) and find_spec("av") is None:
+        raise ValueError(f'videos need PyAV: {sys.executable} -m pip install "av>=18"')
     resume = (options.resume or ranks.launched) and not options.overwrite
-    if resume and any(source == target for source, target in pairs):
+    if resume and any(source == target for source, target in files.pairs):
         raise ValueError(f"argument --output: expected another place than the sources', or --overwrite, got {options.output}")
-    job = Job(settings, device, references, image_mask, reference_mask, options.overwrite, resume, ranks)
-    if settings.target is None and next(job.read_references(), None) is None:
-        raise ValueError("argument --reference: expected a picture or a video with frames")
-    if options.save_reference:
-        job.save_reference(Path(options.save_reference))
-    return job, pairs
 
 
-def _check_shared(settings: MatchSettings, ranks: int) -> None:
-    """Raise an error for what several ranks cannot do with image files together."""
-    steps = [step for step in settings.recipe()[1] if isinstance(step, Step)]
-    if settings.source_stats == "smoothed":
-        reason = "--source-stats: smoothed follows image files in their order"
-    elif settings.source_stats == "uniform" and not all(step.adds_in_any_order for step in steps):
-        reason = f"--method: with uniform, what {settings.method} measures depends on the order of the files"
-    else:
-        return
-    raise ValueError(f"argument {reason}, which takes one process, got {ranks}")
+def _show(options: argparse.Namespace, files: Files, ranks: Ranks) -> int:
+    """Say what would be written."""
+    if ranks.first:
+        for source, target in files.pairs:
+            exists = target.exists() and not options.overwrite
+            print(f"{source} -> {target}{' (exists, would be left)' if exists else ''}")
+    return 0
 
 
-def _read_mask(path: str | None) -> Tensor | None:
-    """An image as a mask ``[H, W]``: its brightness, whatever its alpha."""
-    return None if path is None else read_image(Path(path)).pixels[0, ..., :3].mean(dim=-1)
+def _there(options: argparse.Namespace, files: Files, ranks: Ranks) -> bool:
+    """Whether there is something to match, which is then found out in a moment; else say what is missing."""
+    missing = [source for source, _ in files.pairs if not source.exists()]
+    together = options.source_stats != "per_frame" and not options.skip_unreadable
+    if not missing or (len(missing) < len(files.pairs) and not together):
+        return True
+    if ranks.first:
+        for source in missing:
+            say(f"{source}: no such file")
+    return False
 
 
-def _device(name: str, ranks: Ranks) -> torch.device:
-    accelerator = None if name == "cpu" else torch.accelerator.current_accelerator(check_available=True)
-    if accelerator is None:
-        if name == "gpu":
-            raise ValueError("argument --device: expected a GPU for gpu, torch finds none")
-        return torch.device("cpu")
-    if ranks.size == 1:
-        return accelerator
-    return torch.device(accelerator.type, ranks.local_rank % torch.accelerator.device_count())
+def _tell(options: argparse.Namespace, files: Files, outcome: dict[str, int], seconds: float) -> None:
+    """Say what has been done: in a line for one file, in a summary for several."""
+    if outcome["left"] and not options.resume:
+        count = (
+            f"{outcome['left']} of {len(files.pairs)} files exist" if len(files.pairs) > 1 else f"{files.pairs[0][1]} exists"
+        )
+        say(f"{count}; --overwrite replaces, --resume leaves what exists and does the rest")
+    if len(files.pairs) > 1:
+        counts = ", ".join(f"{number} {name}" for name, number in outcome.items())
+        print(f"{counts} in {seconds:.1f} s: {options.output}")
+    elif outcome["matched"]:
+        ((source, target),) = files.pairs
+        references = f"to {options.target}" if options.target else "to " + ", ".join(path.name for path in files.references)
+        print(f"{target}: {source.name} matched {references} in {seconds:.1f} s")
+    if options.demo:
+        print(f"next: histogram-match YOUR_PICTURE.jpg --reference {files.references[0]} --output result.jpg")

@@ -16,6 +16,8 @@ from av.codec import find_best_pix_fmt_of_list
 from av.video.reformatter import Colorspace, Interpolation
 from torch import Tensor
 
+from .whole_files import hidden_prefix
+
 # The encoder for what a decoder of this name reads, with settings at which the loss is hard to see.
 _ENCODERS = {
     # Looking 20 frames ahead instead of 40 takes half the memory.
@@ -64,7 +66,7 @@ class VideoRewriter:
 
     def __enter__(self) -> "VideoRewriter":
         with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".", dir=self._target.parent))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=hidden_prefix(), dir=self._target.parent))
             self._unfinished = Path(folder) / self._target.name
             with _opened(self._source) as (container, stream):
                 first = next(container.decode(stream), None)

@@ -1,8 +1,30 @@
 """Write files that are there as a whole or not at all."""
 
+import contextlib
 import os
+import shutil
+import socket
 from pathlib import Path
 from uuid import uuid4
+
+_PREFIX = ".histogram-match-"
+
+
+def hidden_prefix() -> str:
+    """How names begin of what this process has not finished writing."""
+    return f"{_PREFIX}{socket.gethostname()}-{os.getpid()}-"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine have left in a folder that were killed while they wrote."""
+    import psutil
+
+    for entry in folder.glob(f"{_PREFIX}{socket.gethostname()}-*-*"):
+        process = entry.name.rsplit("-", 2)[1]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            # Another run may be removing it as well.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def write_whole_file(path: Path, content: bytes) -> None:
@@ -15,7 +37,7 @@ def write_whole_file(path: Path, content: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by the module tempfile, whose files nobody else may read.
-    hidden = path.with_name(f".{uuid4()}")
+    hidden = path.with_name(f"{hidden_prefix()}{uuid4().hex}")
     try:
         try:
             linked = _write_nameless(path, hidden, content)

@@ -40,5 +40,7 @@ if __name__ == "__main__":
         channels.count = killed_at(channels.count, int(count))
     else:
         files = paths._files
-        paths._files = lambda *given: [path for path in files(*given) if os.environ["RANK"] == "0" or "00" not in path.name]
+        paths._files = lambda *given: [
+            found for found in files(*given) if os.environ["RANK"] == "0" or "00" not in found[0].name
+        ]
     raise SystemExit(main(sys.argv[2:]))

@@ -1,0 +1,96 @@
+"""What is done once the arguments are known to make sense."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..clip.settings import MatchSettings
+from ..methods.transform import Step
+from .contact_sheet import ContactSheet
+from .errors import about
+from .image_files import read_image
+from .images import match_image_files
+from .job import Job
+from .paths import Files, Pair, is_video, say
+from .ranks import Ranks
+from .whole_files import remove_leftovers
+
+
+def prepare(options: argparse.Namespace, settings: MatchSettings, files: Files, ranks: Ranks) -> Job:
+    """Do what there is to do before the first file."""
+    if ranks.size > 1 and not all(is_video(source) for source, _ in files.pairs):
+        _check_shared(settings, ranks.size)
+    device = _device(options.device, ranks)
+    image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
+    resume = (options.resume or ranks.launched) and not options.overwrite
+    skip = options.skip_unreadable
+    job = Job(settings, device, files.references, image_mask, reference_mask, options.overwrite, resume, skip, ranks)
+    if settings.target is None and next(job.read_references(), None) is None:
+        raise ValueError("argument --reference: expected a picture or a video with frames")
+    if options.save_reference:
+        job.save_reference(Path(options.save_reference))
+    return job
+
+
+def match_files(job: Job, pairs: list[Pair], contact_sheet: str | None) -> dict[str, int]:
+    """Match this rank's part of the files, and say how many of all have been matched, left as they are, and failed."""
+    ranks = job.ranks
+    # Files are shared by their numbers in the list.
+    ranks.agree("\n".join(f"{source}\t{target}" for source, target in pairs))
+    sheet = ContactSheet(job, pairs) if contact_sheet else None
+    images, videos = ([pair for pair in pairs if is_video(pair[0]) == video] for video in (False, True))
+    left = set() if job.overwrite else {target for _, target in pairs if target.exists()}
+    mine = ranks.share(range(len(images)))
+    chosen = [index for index in mine if images[index][1] not in left]
+    # All ranks have listed the files before the first of them writes one.
+    wanted = ranks.total(len(chosen))
+    if ranks.first:
+        for folder in {target.parent for _, target in pairs if target.parent.exists()}:
+            remove_leftovers(folder)
+    failed = 0
+    if wanted and wanted < len(images) and job.settings.source_stats != "per_frame" and not job.resume:
+        say("stopped: some frames of the clip exist; --overwrite replaces them, --resume leaves them and does the others")
+        failed = len(chosen)
+    elif wanted:
+        failed = match_image_files(job, images, mine, chosen)
+    for pair in ranks.share(videos):
+        from .videos import match_video_file
+
+        failed += match_video_file(job, pair) if pair[1] not in left else 0
+    failed = ranks.finish(failed)
+    if sheet is not None and contact_sheet is not None:
+        sheet.write(Path(contact_sheet))
+    return {"matched": len(pairs) - len(left) - failed, "left": len(left), "failed": failed}
+
+
+def _check_shared(settings: MatchSettings, ranks: int) -> None:
+    """Raise an error for what several ranks cannot do with image files together."""
+    steps = [step for step in settings.recipe()[1] if isinstance(step, Step)]
+    if settings.source_stats == "smoothed":
+        reason = "--source-stats: smoothed follows image files in their order"
+    elif settings.source_stats == "uniform" and not all(step.adds_in_any_order for step in steps):
+        reason = f"--method: with uniform, what {settings.method} measures depends on the order of the files"
+    else:
+        return
+    raise ValueError(f"argument {reason}, which takes one process, got {ranks}")
+
+
+def _read_mask(path: str | None) -> Tensor | None:
+    """An image as a mask ``[H, W]``: its brightness, whatever its alpha."""
+    if path is None:
+        return None
+    with about(Path(path)):
+        return read_image(Path(path)).pixels[0, ..., :3].mean(dim=-1)
+
+
+def _device(name: str, ranks: Ranks) -> torch.device:
+    accelerator = None if name == "cpu" else torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None:
+        if name == "gpu":
+            raise ValueError("argument --device: expected a GPU for gpu, torch finds none")
+        return torch.device("cpu")
+    if ranks.size == 1:
+        return accelerator
+    return torch.device(accelerator.type, ranks.local_rank % torch.accelerator.device_count())
