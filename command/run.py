@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, ranks: Ranks) -> int:
     """Match this rank's part of the files, and return the exit status."""
     started = time.monotonic()
+    options.resume = (options.resume or ranks.launched) and not options.overwrite
     message = None
     try:
         settings, files = settings_of(options), name_files(options)
@@ -64,7 +65,7 @@ def _run(options: argparse.Namespace, ranks: Ranks) -> int:
     outcome = match_files(job, files.pairs, options.contact_sheet)
     if ranks.first:
         _tell(options, files, outcome, time.monotonic() - started)
-    return 0 if outcome["failed"] == 0 and (outcome["left"] == 0 or job.resume) else 1
+    return 0 if outcome["failed"] == 0 and (outcome["left"] == 0 or options.resume) else 1
 
 
 def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, ranks: Ranks) -> None:
@@ -91,8 +92,7 @@ def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, r
         raise ValueError("argument --crf: expected videos among the sources, got none")
     if (videos or any(map(is_video, files.references))) and find_spec("av") is None:
         raise ValueError(f'videos need PyAV: {sys.executable} -m pip install "av>=18"')
-    resume = (options.resume or ranks.launched) and not options.overwrite
-    if resume and any(source == target for source, target in files.pairs):
+    if options.resume and any(source == target for source, target in files.pairs):
         raise ValueError(f"argument --output: expected another place than the sources', or --overwrite, got {options.output}")
 
 
@@ -119,12 +119,11 @@ def _there(options: argparse.Namespace, files: Files, ranks: Ranks) -> bool:
 
 def _tell(options: argparse.Namespace, files: Files, outcome: dict[str, int], seconds: float) -> None:
     """Say what has been done: in a line for one file, in a summary for several."""
+    several = len(files.pairs) > 1
     if outcome["left"] and not options.resume:
-        count = (
-            f"{outcome['left']} of {len(files.pairs)} files exist" if len(files.pairs) > 1 else f"{files.pairs[0][1]} exists"
-        )
-        say(f"{count}; --overwrite replaces, --resume leaves what exists and does the rest")
-    if len(files.pairs) > 1:
+        what = f"{outcome['left']} of {len(files.pairs)} files exist" if several else f"{files.pairs[0][1]} exists"
+        say(f"{what}; --overwrite replaces, --resume leaves what exists and does the rest")
+    if several:
         counts = ", ".join(f"{number} {name}" for name, number in outcome.items())
         print(f"{counts} in {seconds:.1f} s: {options.output}")
     elif outcome["matched"]:

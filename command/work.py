@@ -24,9 +24,8 @@ def prepare(options: argparse.Namespace, settings: MatchSettings, files: Files, 
         _check_shared(settings, ranks.size)
     device = _device(options.device, ranks)
     image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
-    resume = (options.resume or ranks.launched) and not options.overwrite
-    skip = options.skip_unreadable
-    job = Job(settings, device, files.references, image_mask, reference_mask, options.overwrite, resume, skip, ranks)
+    kept = (options.overwrite, options.resume, options.skip_unreadable)
+    job = Job(settings, device, files.references, image_mask, reference_mask, *kept, ranks)
     if settings.target is None and next(job.read_references(), None) is None:
         raise ValueError("argument --reference: expected a picture or a video with frames")
     if options.save_reference:
