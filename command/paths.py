@@ -105,8 +105,8 @@ def _demo(options: argparse.Namespace) -> Files:
         if path.exists() and not options.overwrite:
             raise ValueError(f"argument --demo: {path} exists; --overwrite replaces it")
     folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(data.chelsea()).save(source)
-    Image.fromarray(data.coffee()).save(reference)
+    Image.fromarray(data.coffee()).save(source)
+    Image.fromarray(data.rocket()).save(reference)
     return Files([(source, result)], [reference])
 
 
