@@ -47,6 +47,15 @@ def run_apart(script: str, arguments: Sequence[str], in_comfyui: bool, environme
     return asyncio.run(_run(python, script, arguments, variables))
 
 
+def wait_for(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    """Run a command in ``folder`` to its end, whatever it says and however it ends."""
+
+    async def run() -> None:
+        await (await _start(*command, cwd=folder, env=environment)).communicate()
+
+    asyncio.run(run())
+
+
 async def _run(python: str, script: str, arguments: Sequence[str], variables: Mapping[str, str]) -> Any:
     process = await _start(python, script, *arguments, env=variables)
     answer, errors = await process.communicate()
