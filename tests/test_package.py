@@ -83,6 +83,7 @@ def test_the_maths_knows_neither_comfyui_nor_files(folder: str, allowed: set[str
 
 
 def test_the_changelog_has_this_version() -> None:
+    assert comfyui_histogram_match.__version__ == PROJECT["project"]["version"]
     assert f"## {PROJECT['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
