@@ -2,16 +2,20 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 
 from tqdm import tqdm
 
 from ..clip.frames import Clip, Frame
 from ..kernels.workers import map_frames
-from .image_files import read_image, write_image
+from .color_profiles import same_colors
+from .image_files import read_header, read_image, write_image
 from .job import Job, ReferenceReader
 from .paths import Pair
+
+# A reference is kept for so many of the profiles that sources have.
+_PROFILES = 2
 
 
 def match_image_files(job: Job, pairs: list[Pair], mine: Sequence[int], chosen: Sequence[int]) -> int:
@@ -42,7 +46,7 @@ def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
     def items() -> Iterator[tuple[int, list[ReferenceReader]]]:
         readers: list[ReferenceReader] = []
         for index, reader in _with_readers(chosen, job.reference_readers()):
-            readers = readers if reader is None else [cache(reader)]
+            readers = readers if reader is None else [lru_cache(maxsize=_PROFILES)(reader)]
             yield index, readers
 
     done = failed = 0
@@ -82,7 +86,7 @@ def _match_sequence(
     matched = range(len(pairs)) if stats == "smoothed" else chosen
     clip = Clip(
         lambda: _frames(job, pairs, matched, readers()),
-        job.read_references,
+        lambda: job.read_references(read_header(pairs[0][0]).metadata.profile),
         job.lengths(len(matched)) if stats != "uniform" or len(matched) == len(measured) else None,
         lambda: _frames(job, pairs, measured, readers()),
         together=len(pairs) > 1,
@@ -97,13 +101,20 @@ def _match_sequence(
     for index, result in zip(matched, results, strict=True):
         target = pairs[index][1]
         if index in written:
-            write_image(target, result.frame.out.movedim(0, -1)[None], result.frame.source)
+            source = result.frame.source
+            write_image(target, result.frame.out.movedim(0, -1)[None], source, quality=job.quality)
+            if source.header.note is not None:
+                tqdm.write(f"{pairs[index][0]}: {source.header.note}", file=sys.stderr)
 
 
 def _frames(job: Job, pairs: list[Pair], indices: Sequence[int], readers: Iterator[ReferenceReader]) -> Iterator[Frame]:
+    profile = read_header(pairs[0][0]).metadata.profile if len(pairs) > 1 else None
     for index, reader in _with_readers(indices, readers):
         file = read_image(pairs[index][0])
-        yield job.frame(file.pixels[0], None if reader is None else reader(), file)
+        colors = file.pixels.shape[-1] if file.pixels.shape[-1] == 1 else 3
+        if len(pairs) > 1 and not same_colors(file.profile, profile, colors, pairs[index][0].name):
+            raise ValueError(f"{pairs[index][0].name}: expected the color profile of {pairs[0][0].name}, got another")
+        yield job.frame(file.pixels[0], None if reader is None else reader(file.profile), file)
 
 
 def _with_readers(indices: Sequence[int], readers: Iterator[ReferenceReader]) -> Iterator[tuple[int, ReferenceReader | None]]:

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..clip.settings import MatchSettings
 from ..methods.transform import Step
 from ..reference_histogram import SUFFIX
 from .arguments import make_parser, settings_of
-from .image_files import read_image
+from .clips import is_clip
 from .images import match_image_files
 from .job import Job
+from .masks import read_mask
 from .paths import Pair, is_histogram, is_video, name_files
 from .ranks import RankError, Ranks, join_ranks
 
@@ -59,7 +59,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, ranks: Ra
 def _match(job: Job, pairs: list[Pair]) -> int:
     """Match this rank's part of the files, and say how many failed."""
     ranks = job.ranks
-    images, videos = ([pair for pair in pairs if is_video(pair[0]) == video] for video in (False, True))
+    images, videos = ([pair for pair in pairs if is_clip(pair[0]) == clip] for clip in (False, True))
     mine = ranks.share(range(len(images)))
     chosen = [index for index in mine if not (job.resume and images[index][1].exists())]
     videos = [pair for pair in ranks.share(videos) if not (job.resume and pair[1].exists())]
@@ -84,9 +84,9 @@ def _prepare(options: argparse.Namespace, ranks: Ranks) -> tuple[Job, list[Pair]
         name = "--demo" if options.demo else "--save-reference"
         raise ValueError(f"argument {name}: expected one process, got {ranks.size}")
     pairs, references = name_files(options)
-    if ranks.size > 1 and not all(is_video(source) for source, _ in pairs):
+    if ranks.size > 1 and not all(is_clip(source) for source, _ in pairs):
         _check_shared(settings, ranks.size)
-    image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
+    image_mask, reference_mask = (path and read_mask(Path(path)) for path in (options.image_mask, options.reference_mask))
     if reference_mask is not None and any(map(is_histogram, references)):
         raise ValueError(f"argument --reference-mask: expected no {SUFFIX} among the references with it")
     if any(map(is_video, [*references, *(source for source, _ in pairs)])):
@@ -115,11 +115,6 @@ def _check_shared(settings: MatchSettings, ranks: int) -> None:
     else:
         return
     raise ValueError(f"argument {reason}, which takes one process, got {ranks}")
-
-
-def _read_mask(path: str | None) -> Tensor | None:
-    """An image as a mask ``[H, W]``: its brightness, whatever its alpha."""
-    return None if path is None else read_image(Path(path)).pixels[0, ..., :3].mean(dim=-1)
 
 
 def _device(name: str, ranks: Ranks) -> torch.device:
