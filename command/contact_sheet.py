@@ -5,8 +5,13 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageOps
+from torch import Tensor
 
-from .job import Job, pictures
+from .clips import is_clip, read_clip
+from .file_kinds import NamedError, about
+from .image_files import read_image
+from .job import Job
+from .masks import upright
 from .paths import Pair, is_histogram
 from .whole_files import write_whole_file
 
@@ -52,12 +57,25 @@ class ContactSheet:
 
 def _thumbnail(path: Path) -> Image.Image:
     """The first picture of a file, upright and small, over its name."""
-    pixels = next(iter(pictures(path)))
+    try:
+        with about(path):
+            pixels = _first_picture(path)
+    except NamedError as error:
+        return _blank(str(error))
     picture = Image.fromarray((pixels[..., :3].clamp(0, 1) * 255).round().byte().numpy())
     picture = ImageOps.contain(picture, (_SIDE, _SIDE))
     cell = _blank(path.name, picture.height)
     cell.paste(picture, (0, 0))
     return cell
+
+
+def _first_picture(path: Path) -> Tensor:
+    """The first picture of a file, upright, ``[H, W, 3 or 4]``."""
+    if is_clip(path):
+        return next(read_clip(path))
+    file = read_image(path)
+    pixels = upright(file.pixels[0], file.orientation)
+    return pixels if pixels.shape[-1] > 1 else pixels.expand(-1, -1, 3)
 
 
 def _blank(text: str, height: int = 0) -> Image.Image:

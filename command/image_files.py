@@ -1,84 +1,229 @@
-"""Read and write image files without losing bits, alpha or color profile."""
+"""Read and write image files without losing bits, alpha, color profile or metadata."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyvips
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from PIL import Image
 
-from .paths import IMAGE_SUFFIXES
+from . import metadata as of_file
+from .encoders import Encoding, check_fits, encode
+from .file_kinds import FileError, kind_of, plain_errors
+from .metadata import Metadata
+from .paths import IMAGE_KINDS
 from .whole_files import write_whole_file
 
-_HIGHEST = {"uchar": 255, "ushort": 65535}
-_COLOR_SPACES = ("b-w", "srgb", "grey16", "rgb16")
-_CARRIED = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "orientation", "resolution-unit")
-_JPEG = {"Q": 95, "subsample_mode": "off"}
-_TIFF = {"compression": "deflate", "predictor": "horizontal"}
-_SAVE_OPTIONS: dict[str, Any] = {".jpg": _JPEG, ".jpeg": _JPEG, ".webp": {"Q": 95}, ".tif": _TIFF, ".tiff": _TIFF}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_HIGHEST = {"uint8": 255, "uint16": 65535, "float32": 1}
+_FORMATS = ("uchar", "ushort", "float")
+_COLOR_SPACES = ("b-w", "srgb", "grey16", "rgb16", "scrgb")
+# What libvips decodes; the others are left to Pillow.
+_BY_VIPS = ("PNG", "JPEG", "TIFF", "WEBP")
+
+# Pillow refuses large pictures, in case that somebody else has sent them.
+Image.MAX_IMAGE_PIXELS = None
+# Of damaged EXIF, it prints lines that name no file.
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What is known of a file without decoding it; ``note`` is what its user should be told, if anything."""
+
+    metadata: Metadata
+    encoding: Encoding
+    note: str | None = None
 
 
 @dataclass(frozen=True)
 class ImageFile:
     """Pixels, float32 ``[1, H, W, C]`` with C of 1, 3 or 4, in [0, 1], and what has to be written back with them.
 
-    ``alpha`` ``[1, H, W, 1]`` is that of a gray image; of a color image it is the fourth channel. ``opened`` is the file as
-    libvips opened it: bit depth, color profile and metadata.
+    They are as the file stores them, not turned as its ``orientation`` from 1 to 8 says. ``alpha`` ``[1, H, W, 1]`` is that of
+    a gray image; of a color image it is the fourth channel. ``dtype`` is how the file holds values: uint8, uint16 or float32.
     """
 
     pixels: Tensor
     alpha: Tensor | None
-    opened: pyvips.Image
+    dtype: str
+    header: ImageHeader
+
+    @property
+    def orientation(self) -> int:
+        """How the picture is turned, as EXIF numbers it from 1 to 8."""
+        return self.header.metadata.orientation
+
+    @property
+    def profile(self) -> bytes | None:
+        """The ICC profile of the colors; None means sRGB."""
+        return self.header.metadata.profile
+
+    @property
+    def coverage(self) -> Tensor | None:
+        """How opaque each pixel is, ``[H, W]`` in [0, 1]; None if all of them are throughout."""
+        if self.alpha is None:
+            return coverage(self.pixels[0]) if self.pixels.shape[-1] > 1 else None
+        return coverage(self.alpha[0])
+
+
+def coverage(pixels: Tensor) -> Tensor | None:
+    """How opaque pixels ``[H, W, C]`` are, as their fourth channel or a single one says; None if it says that all are."""
+    if pixels.shape[-1] == 3:
+        return None
+    alpha = pixels[..., -1]
+    return alpha.contiguous() if bool((alpha < 1).any()) else None
+
+
+def read_header(path: Path) -> ImageHeader:
+    """What is known of an image file without decoding it; errors as of :func:`read_image`."""
+    kind = kind_of(path)
+    if kind is None:
+        raise FileError("not an image file")
+    with plain_errors(kind):
+        if kind == "PNG":
+            return ImageHeader(of_file.read_png(path), Encoding(kind))
+        if kind == "TIFF":
+            metadata, compression = of_file.read_tiff(path)
+            return ImageHeader(metadata, Encoding.of_tiff(compression))
+        with open_by_pillow(path, kind) as opened:
+            encoding = Encoding.of_opened(kind, opened, kind == "WEBP" and of_file.is_lossless_webp(path))
+            return ImageHeader(of_file.read_opened(opened), encoding, _note(path, opened))
 
 
 def read_image(path: Path) -> ImageFile:
-    """Read an image of 8 or 16 bits, gray or RGB, with or without alpha; a ValueError for others, an OSError for no image."""
-    try:
-        # libvips remembers files by name; revalidate reads a file that has changed since.
-        opened = pyvips.Image.new_from_file(str(path), fail_on="error", revalidate=True)
-        if opened.get_typeof("n-pages") and opened.get("n-pages") > 1:
-            raise ValueError(f"expected one picture, got {opened.get('n-pages')} pages or frames")
-        if opened.format not in _HIGHEST or opened.interpretation not in _COLOR_SPACES or opened.bands > 4:
-            raise ValueError(
-                f"expected gray or RGB of 8 or 16 bits, got {opened.bands} bands of {opened.interpretation} as {opened.format}"
-            )
-        values = opened.numpy()
-    except pyvips.Error as error:
-        raise OSError(" ".join(str(error).split())) from error
-    values = values.reshape(1, opened.height, opened.width, opened.bands)
-    pixels = torch.from_numpy(values.astype(np.float32)).div_(_HIGHEST[opened.format])
-    if opened.bands == 2:
-        return ImageFile(pixels[..., :1], pixels[..., 1:], opened)
-    return ImageFile(pixels, None, opened)
+    """Read an image, gray, RGB or CMYK, of 8 or 16 bits or of floats in [0, 1], with or without alpha.
+
+    Palettes become the colors in them, and CMYK becomes sRGB.
+
+    Raises:
+        OSError: there is no such file, it is damaged, or it holds something else; the text does not name the file.
+    """
+    header = read_header(path)
+    kind = header.encoding.kind
+    with plain_errors(kind):
+        values, header = _decode_by_vips(path, header) if kind in _BY_VIPS else (_decode_by_pillow(path, kind), header)
+    return _as_file(values, header)
 
 
-def write_image(path: Path, pixels: Tensor, like: ImageFile) -> None:
+def write_image(path: Path, pixels: Tensor, like: ImageFile, *, quality: int | None = None) -> None:
     """Write ``pixels`` with the bit depth, alpha, color profile and metadata of the file they were read from.
 
-    JPEG and WebP are written at quality 95, the others without loss. A ValueError says that a format cannot hold the bits.
+    Into the same format they are written at the source's quality, as far as it can be told; else JPEG and WebP at 95, AVIF at
+    90, where ``quality`` does not say otherwise; and the other formats without loss, GIF with up to 256 colors.
+
+    Raises:
+        ValueError: a format cannot hold the bits or has no quality to choose.
+        OSError: the file cannot be written.
     """
+    import torch
+
     suffix = path.suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise ValueError(f"{path.name}: expected a name that ends in {', '.join(IMAGE_SUFFIXES)}")
-    opened = like.opened
-    if opened.format == "ushort" and suffix in (".jpg", ".jpeg", ".webp"):
-        raise ValueError(f"{path.name}: expected PNG or TIFF for 16 bits, {suffix} holds 8")
-    if opened.hasalpha() and suffix in (".jpg", ".jpeg"):
-        raise ValueError(f"{path.name}: expected PNG, TIFF or WebP for a picture with alpha, {suffix} has none")
+    if suffix not in IMAGE_KINDS:
+        raise ValueError(f"{path.name}: expected a name that ends in {', '.join(IMAGE_KINDS)}")
+    alpha = like.alpha is not None or like.pixels.shape[-1] == 4
+    check_fits(path.name, suffix, like.dtype, alpha, quality)
     if like.alpha is not None:
         pixels = torch.cat([pixels, like.alpha], dim=-1)
-    highest = _HIGHEST[opened.format]
-    # Rounded in place: for a large picture, new memory costs more than what is done to it.
-    values = (pixels[0].float() * highest).round_().numpy().astype(np.uint8 if highest == 255 else np.uint16)
-    picture = pyvips.Image.new_from_array(values, interpretation=opened.interpretation)
-    picture = picture.copy(xres=opened.xres, yres=opened.yres)
-    for field in _CARRIED:
-        if opened.get_typeof(field):
-            picture.set_type(opened.get_typeof(field), field, opened.get(field))
+    values = to_values(pixels[0], like.dtype)
     try:
-        content = picture.write_to_buffer(suffix, **_SAVE_OPTIONS.get(suffix, {}))
+        content = encode(suffix, values, like.header.metadata, like.header.encoding, quality)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
     except pyvips.Error as error:
-        raise OSError(" ".join(str(error).split())) from error
+        raise OSError(f"{path.name}: {' '.join(str(error).split())}") from error
     write_whole_file(path, content)
+
+
+def to_values(pixels: Tensor, dtype: str) -> NDArray[Any]:
+    """Pixels in [0, 1] as a file holds them."""
+    if dtype == "float32":
+        return np.ascontiguousarray(pixels.float().numpy())
+    # Rounded in place: for a large picture, new memory costs more than what is done to it.
+    return (pixels.float() * _HIGHEST[dtype]).round_().numpy().astype(dtype)
+
+
+def to_pixels(values: NDArray[Any]) -> Tensor:
+    """What a file holds as float32 in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(values.astype(np.float32)).div_(_HIGHEST[values.dtype.name])
+
+
+def open_by_pillow(path: Path, kind: str) -> Image.Image:
+    """Open a file of a known format with Pillow; the file is not left open."""
+    if kind == "HEIF":
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise FileError("HEIC is read by pillow-heif: pip install pillow-heif") from error
+        pillow_heif.register_heif_opener()
+    return Image.open(path)
+
+
+def _note(path: Path, opened: Image.Image) -> str | None:
+    """What becomes of a file that holds more than is read of it."""
+    if opened.format == "MPO":
+        return f"{getattr(opened, 'n_frames', 1)} pictures, the first of which is written"
+    if opened.format == "AVIF":
+        bits = pyvips.Image.new_from_file(str(path)).get("bits-per-sample")
+        return f"{bits} bits, written as 8" if bits > 8 else None
+    return None
+
+
+def _decode_by_vips(path: Path, header: ImageHeader) -> tuple[NDArray[Any], ImageHeader]:
+    # libvips remembers files by name; revalidate reads a file that has changed since.
+    opened = pyvips.Image.new_from_file(str(path), fail_on="error", revalidate=True)
+    pages = opened.get("n-pages") if opened.get_typeof("n-pages") else 1
+    if pages > 1:
+        raise FileError(f"expected one picture, got {pages} {'pages' if header.encoding.kind == 'TIFF' else 'frames'}")
+    if opened.interpretation == "cmyk":
+        options = {"embedded": True, "input_profile": "cmyk", "intent": "relative", "black_point_compensation": True}
+        opened = opened.icc_transform("srgb", depth=16 if opened.format == "ushort" else 8, **options)
+        metadata = replace(header.metadata, profile=None)
+        header = ImageHeader(metadata, Encoding(header.encoding.kind), "CMYK, written as RGB")
+    if opened.interpretation not in _COLOR_SPACES or opened.bands > 4 or opened.format not in _FORMATS:
+        got = f"{opened.bands} channels of {opened.interpretation} as {opened.format}"
+        raise FileError(f"expected gray, RGB or CMYK of 8 or 16 bits or 32-bit floats, got {got}")
+    return opened.numpy().reshape(opened.height, opened.width, opened.bands), header
+
+
+def _decode_by_pillow(path: Path, kind: str) -> NDArray[Any]:
+    with open_by_pillow(path, kind) as opened:
+        frames = getattr(opened, "n_frames", 1)
+        if frames > 1:
+            raise FileError(f"expected one picture, got {frames} frames")
+        values = np.asarray(in_colors(opened))
+    return values.reshape(*values.shape[:2], -1)
+
+
+def in_colors(picture: Image.Image) -> Image.Image:
+    """A picture of 8 bits in gray or RGB, with alpha if any of it is transparent."""
+    if picture.mode in ("L", "LA", "RGB", "RGBA"):
+        return picture.convert(f"{picture.mode}A") if "transparency" in picture.info else picture
+    if picture.mode in ("1", "P"):
+        palette = picture.getpalette() or []
+        gray = picture.mode == "1" or all(
+            palette[first] == palette[first + 1] == palette[first + 2] for first in range(0, len(palette), 3)
+        )
+        return picture.convert(("L" if gray else "RGB") + ("A" if "transparency" in picture.info else ""))
+    raise FileError(f"expected gray or RGB of 8 bits, got {picture.mode}")
+
+
+def _as_file(values: NDArray[Any], header: ImageHeader) -> ImageFile:
+    if values.dtype == np.float32:
+        lowest, highest = float(values.min()), float(values.max())
+        # Not the other way round: of NaN, no comparison is true.
+        if not (lowest >= 0 and highest <= 1):
+            raise FileError(f"expected values from 0 to 1, got {lowest:g} to {highest:g}")
+    pixels = to_pixels(values)[None]
+    if pixels.shape[-1] == 2:
+        return ImageFile(pixels[..., :1], pixels[..., 1:], values.dtype.name, header)
+    return ImageFile(pixels, None, values.dtype.name, header)

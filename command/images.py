@@ -1,8 +1,8 @@
 """Match image files: each by itself, or as the frames of one clip."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import cache, partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -10,10 +10,14 @@ from tqdm import tqdm
 
 from ..clip.frames import Clip, Frame
 from ..kernels.workers import map_frames
-from .errors import FileError, about
-from .image_files import read_image, write_image
+from .color_profiles import same_colors
+from .file_kinds import NamedError, about
+from .image_files import ImageFile, read_header, read_image, write_image
 from .job import Job, ReferenceReader
 from .paths import Pair, say
+
+# A reference is kept for so many of the profiles that sources have.
+_PROFILES = 2
 
 
 def match_image_files(job: Job, pairs: list[Pair], mine: Sequence[int], chosen: Sequence[int]) -> int:
@@ -30,7 +34,7 @@ def match_image_files(job: Job, pairs: list[Pair], mine: Sequence[int], chosen: 
                 job, pairs, frames, [index for index in mine if index in frames], written, job.reference_readers, bar
             )
     except (OSError, ValueError) as error:
-        say(str(error) if isinstance(error, FileError) else f"{pairs[0][0]} and the files after it: {error}")
+        say(str(error) if isinstance(error, NamedError) else f"{pairs[0][0]} and the files after it: {error}")
         job.ranks.fail()
         return len(chosen)
     return len(chosen) - len(written)
@@ -44,23 +48,27 @@ def _readable(job: Job, sources: list[Path], mine: Sequence[int]) -> tuple[Job, 
     if job.settings.source_stats == "uniform" and not job.skip_unreadable:
         return job, list(range(len(sources)))
 
-    def look(index: int) -> tuple[int, int | str]:
+    def look(index: int) -> tuple[int, _Look | str]:
         try:
             with about(sources[index]):
-                return index, read_image(sources[index]).pixels.shape[-1]
-        except FileError as error:
+                return index, _look(sources[index], read_image(sources[index]))
+        except NamedError as error:
             return index, str(error)
 
     found = job.ranks.gather(list(map_frames(look, mine, together=True)))
-    looks = dict(pair for pairs in found for pair in pairs)
-    colors = next((min(look, 3) for _, look in sorted(looks.items()) if isinstance(look, int)), 0)
-    for index, look_of in looks.items():
-        if isinstance(look_of, int) and min(look_of, 3) != colors:
-            looks[index] = f"{sources[index]}: expected {colors} channels as in the first file, got {min(look_of, 3)}"
-    good = sorted(index for index, look_of in looks.items() if isinstance(look_of, int))
-    for _, message in sorted(looks.items()):
-        if isinstance(message, str) and job.ranks.first:
-            say(message)
+    looks = sorted(pair for pairs in found for pair in pairs)
+    first = next((seen for _, seen in looks if not isinstance(seen, str)), None)
+    good = []
+    for index, seen in looks:
+        try:
+            if isinstance(seen, str):
+                raise NamedError(seen)
+            with about(sources[index]):
+                _check_alike(seen, first)
+            good.append(index)
+        except NamedError as error:
+            if job.ranks.first:
+                say(str(error))
     if len(good) < len(sources) and not job.skip_unreadable:
         if job.ranks.first:
             say("stopped before anything was written; --skip-unreadable goes on without such files")
@@ -68,9 +76,32 @@ def _readable(job: Job, sources: list[Path], mine: Sequence[int]) -> tuple[Job, 
     target = job.settings.target_index
     if job.settings.source_stats == "target_frame" and target < len(sources):
         if target not in good:
-            raise FileError(f"{sources[target]}: expected a file that can be read for --target-index {target}")
+            raise NamedError(f"{sources[target]}: expected a file that can be read for --target-index {target}")
         job = replace(job, settings=replace(job.settings, target_index=good.index(target)))
     return job, good
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What all frames of a clip have in common: 1 or 3 colors and an ICC profile; and the file that it is of."""
+
+    path: Path
+    colors: int
+    profile: bytes | None
+
+
+def _look(path: Path, file: ImageFile) -> _Look:
+    return _Look(path, 1 if file.pixels.shape[-1] == 1 else 3, file.profile)
+
+
+def _check_alike(look: _Look, first: _Look | None) -> None:
+    """Raise a ValueError unless a file can be in one clip with the first."""
+    if first is None or look is first:
+        return
+    if look.colors != first.colors:
+        raise ValueError(f"expected {first.colors} channels as in {first.path.name}, got {look.colors}")
+    if not same_colors(look.profile, first.profile, look.colors, look.path.name):
+        raise ValueError(f"expected the color profile of {first.path.name}, got another")
 
 
 def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
@@ -81,14 +112,14 @@ def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
         try:
             with about(pairs[index][0]):
                 _match_sequence(job, [pairs[index]], [0], [0], [0], partial(iter, readers))
-        except FileError as error:
+        except NamedError as error:
             return str(error)
         return None
 
     def items() -> Iterator[tuple[int, list[ReferenceReader]]]:
         readers: list[ReferenceReader] = []
         for index, reader in _with_readers(chosen, job.reference_readers()):
-            readers = readers if reader is None else [cache(reader)]
+            readers = readers if reader is None else [lru_cache(maxsize=_PROFILES)(reader)]
             yield index, readers
 
     done = failed = 0
@@ -129,7 +160,7 @@ def _match_sequence(
     matched = frames if stats == "smoothed" else chosen
     clip = Clip(
         lambda: _frames(job, pairs, matched, readers()),
-        job.read_references,
+        lambda: job.read_references(read_header(pairs[0][0]).metadata.profile),
         job.lengths(len(matched)) if stats != "uniform" or len(matched) == len(measured) else None,
         lambda: _frames(job, pairs, measured, readers()),
         together=len(pairs) > 1,
@@ -144,14 +175,21 @@ def _match_sequence(
     for index, result in zip(matched, results, strict=True):
         target = pairs[index][1]
         if index in written:
-            write_image(target, result.frame.out.movedim(0, -1)[None], result.frame.source)
+            source = result.frame.source
+            write_image(target, result.frame.out.movedim(0, -1)[None], source, quality=job.quality_for(target))
+            if source.header.note is not None:
+                say(f"{pairs[index][0]}: {source.header.note}")
 
 
 def _frames(job: Job, pairs: list[Pair], indices: Sequence[int], readers: Iterator[ReferenceReader]) -> Iterator[Frame]:
+    first: _Look | None = None
     for index, reader in _with_readers(indices, readers):
-        with about(pairs[index][0]):
-            file = read_image(pairs[index][0])
-        yield job.frame(file.pixels[0], None if reader is None else reader(), file)
+        path = pairs[index][0]
+        with about(path):
+            file = read_image(path)
+            first = first or _look(path, file)
+            _check_alike(_look(path, file), first)
+        yield job.frame(file.pixels[0], None if reader is None else reader(file.profile), file)
 
 
 def _with_readers(indices: Sequence[int], readers: Iterator[ReferenceReader]) -> Iterator[tuple[int, ReferenceReader | None]]:

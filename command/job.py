@@ -1,30 +1,38 @@
 """What all files of one call of the command have in common, and the references that they are matched to."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..clip.frames import Clip, Frame, Matched, Reference, Report
+from ..clip.frames import Clip, Frame, Matched, Reference, Report, fit_mask
 from ..clip.run import match_clip
 from ..clip.settings import MatchSettings
 from ..reference_histogram import ReferenceHistogram
-from .image_files import read_image
-from .paths import is_histogram, is_video
+from .clips import is_clip, profile_of, read_clip
+from .color_profiles import convert
+from .file_kinds import about
+from .image_files import ImageFile, coverage, read_image
+from .masks import as_stored
+from .paths import IMAGE_KINDS, LOSSY_KINDS, is_histogram
 from .ranks import Ranks
 
-ReferenceReader = Callable[[], Reference]
+ReferenceReader = Callable[[bytes | None], Reference]
+"""Reads a reference, in the colors of an ICC profile; None means sRGB."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """How to match, where to compute, which references and masks ``[H, W]``, and what becomes of files that exist."""
+    """How to match, where to compute, which references and upright masks ``[H, W]``, and what becomes of files that exist.
+
+    Unless ``ignore_alpha``, transparent pixels are not measured. ``quality`` from 1 to 100 is that of lossy image files,
+    ``crf`` that of videos.
+    """
 
     settings: MatchSettings
     device: torch.device
@@ -35,11 +43,18 @@ class Job:
     resume: bool
     skip_unreadable: bool
     ranks: Ranks
+    ignore_alpha: bool = False
+    quality: int | None = None
+    crf: int | None = None
 
     @property
     def quiet(self) -> bool | None:
         """As ``disable`` of tqdm: progress is shown by the first rank, on a terminal."""
         return None if self.ranks.first else True
+
+    def quality_for(self, target: Path) -> int | None:
+        """The quality that is asked for, if the format of ``target`` has one."""
+        return self.quality if IMAGE_KINDS.get(target.suffix.lower()) in LOSSY_KINDS else None
 
     def check_target(self, target: Path) -> None:
         """Raise an error if a file exists that is not to be replaced."""
@@ -55,65 +70,104 @@ class Job:
                 bar.total = total or None
                 bar.update(done - bar.n)
 
-        report = Report()
+        report, transparent = Report(), 0
         for matched in match_clip(clip, self.settings, self.device, show):
-            report += matched.report
+            if matched.report.image_masked and not _is_masked(matched.frame):
+                transparent += 1
+                report += replace(matched.report, image_masked=0)
+            else:
+                report += matched.report
             yield matched
-        for note in report.notes():
+        notes = report.notes()
+        if transparent:
+            notes.append(f"image: transparent throughout in {transparent} frames, which are left as they are")
+        for note in notes:
             tqdm.write(note, file=sys.stderr)
 
-    def frame(self, pixels: Tensor, reference: Reference | None, source: Any = None) -> Frame:
-        """A frame of pixels ``[H, W, C]``, with memory for the result."""
-        out = torch.empty_like(pixels)
-        return Frame(pixels.movedim(-1, 0), out.movedim(-1, 0), reference, self.image_mask, self.image_mask, source)
+    def frame(self, pixels: Tensor, reference: Reference | None, source: ImageFile | None = None) -> Frame:
+        """A frame of pixels ``[H, W, C]``, with memory for the result; of a file, if it is one."""
+        out = torch.empty_like(pixels).movedim(-1, 0)
+        planes, change = pixels.movedim(-1, 0), self.image_mask
+        alpha = coverage(pixels) if source is None else source.coverage
+        if change is not None and source is not None:
+            change = as_stored(change, source.orientation)
+        if alpha is None or self.ignore_alpha:
+            return Frame(planes, out, reference, change, change, source)
+        return Frame(planes, out, reference, _weighed("image_mask", change, alpha), change, source)
 
     def lengths(self, frames: int) -> tuple[int, int] | None:
         """The number of frames and references, if the references are images."""
-        videos = any(map(is_video, self.references))
-        return None if videos and self.settings.reference_stats == "pooled" else (frames, len(self.references))
+        clips = any(map(is_clip, self.references))
+        return None if clips and self.settings.reference_stats == "pooled" else (frames, len(self.references))
 
-    def read_references(self) -> Iterator[Reference]:
-        """Read the references one by one: images, the frames of videos, and what was saved."""
-        return (read() for read in self.reference_readers())
+    def read_references(self, profile: bytes | None = None) -> Iterator[Reference]:
+        """Read the references one by one, in the colors of a profile: images, the frames of clips, and what was saved."""
+        return (read(profile) for read in self.reference_readers())
 
     def reference_readers(self) -> Iterator[ReferenceReader]:
         """What reads the references, each when it is called: who passes one over need not read it."""
-        for path in self.references:
-            if is_video(path):
-                for pixels in pictures(path):
-                    yield partial(self._reference, path, pixels)
-            else:
-                yield partial(self._read_reference, path)
+        return (reader for path in self.references for reader in self._readers(path))
 
     def save_reference(self, target: Path) -> None:
         """Pool all references into a file."""
         self.check_target(target)
-        histograms = (histogram for path in self.references for histogram in self._histograms(path))
+        histograms = self._histograms()
         first = next(histograms, None)
         if first is None:
             raise ValueError("argument --reference: expected a picture or a video with frames")
         pooled = sum(histograms, first)
         pooled.save(target)
 
-    def _read_reference(self, path: Path) -> Reference:
+    def _readers(self, path: Path) -> Iterator[ReferenceReader]:
+        if not is_clip(path):
+            yield partial(self._read_reference, path)
+            return
+        own = profile_of(path)
+        for pixels in read_clip(path):
+            yield partial(self._reference, path.name, pixels, coverage(pixels), own, 1)
+
+    def _read_reference(self, path: Path, profile: bytes | None) -> Reference:
+        with about(path):
+            return self._read(path, profile)
+
+    def _read(self, path: Path, profile: bytes | None) -> Reference:
         if is_histogram(path):
-            return ReferenceHistogram.load(path).as_reference(path.name)
-        return self._reference(path, read_image(path).pixels[0])
+            reference = ReferenceHistogram.load(path).as_reference(path.name)
+            colors = convert(reference.pixels.movedim(0, -1), None, profile, path.name).movedim(-1, 0)
+            # The histograms of single channels cannot be converted; the sample of colors that is kept with them can.
+            return reference if colors.equal(reference.pixels) else replace(reference, pixels=colors, counts=None)
+        file = read_image(path)
+        return self._reference(path.name, file.pixels[0], file.coverage, file.profile, file.orientation, profile)
 
-    def _reference(self, path: Path, pixels: Tensor) -> Reference:
-        return Reference(pixels.movedim(-1, 0)[:3], path.name, self.reference_mask)
+    def _reference(
+        self, name: str, pixels: Tensor, alpha: Tensor | None, own: bytes | None, orientation: int, profile: bytes | None
+    ) -> Reference:
+        """What was read of a file, as a reference in the colors of a profile."""
+        colors = convert(pixels[..., :3], own, profile, name).movedim(-1, 0)
+        mask = None if self.reference_mask is None else as_stored(self.reference_mask, orientation)
+        if alpha is None or self.ignore_alpha:
+            return Reference(colors, name, mask)
+        if not alpha.any():
+            raise ValueError(f"{name}: expected pixels that are not transparent, got none")
+        return Reference(colors, name, _weighed("reference_mask", mask, alpha))
 
-    def _histograms(self, path: Path) -> Iterable[ReferenceHistogram]:
-        if is_histogram(path):
-            return [ReferenceHistogram.load(path)]
-        mask = None if self.reference_mask is None else self.reference_mask[None]
-        return (ReferenceHistogram.of(pixels[None], mask) for pixels in pictures(path))
+    def _histograms(self) -> Iterator[ReferenceHistogram]:
+        """What is kept of each reference, in sRGB."""
+        for path in self.references:
+            if is_histogram(path):
+                yield ReferenceHistogram.load(path)
+                continue
+            for read in self._readers(path):
+                reference = read(None)
+                mask = None if reference.mask is None else reference.mask[None]
+                yield ReferenceHistogram.of(reference.pixels.movedim(0, -1)[None], mask)
 
 
-def pictures(path: Path) -> Iterable[Tensor]:
-    """What is in a file, ``[H, W, C]``: an image, or the frames of a video."""
-    if not is_video(path):
-        return [read_image(path).pixels[0]]
-    from .video_files import read_frames
+def _weighed(name: str, mask: Tensor | None, alpha: Tensor) -> Tensor:
+    """How much each pixel counts: as much as mask and alpha say together."""
+    return alpha if mask is None else fit_mask(name, mask, alpha) * alpha
 
-    return read_frames(path)
+
+def _is_masked(frame: Frame) -> bool:
+    """Whether nothing of a frame is to be changed, rather than everything in it being transparent."""
+    return frame.mask is frame.change or (frame.change is not None and not frame.change.any())

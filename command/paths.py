@@ -12,12 +12,25 @@ from pathlib import Path
 
 HISTOGRAM_SUFFIX = ".npz"
 """The ending of the name of a kept reference."""
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
-"""File name endings of images that can be read and written."""
-QUALITY_SUFFIXES = (".jpg", ".jpeg", ".webp", ".avif")
-"""Those of images that can be written in more or less quality."""
+IMAGE_KINDS = {
+    ".png": "PNG",
+    ".apng": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+}
+"""The formats of images that can be read and written, by the endings of names."""
+LOSSY_KINDS = ("JPEG", "WEBP", "AVIF", "HEIF")
+"""Those that can be written in more or less quality."""
 _VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".m4v", ".avi")
-_SUFFIXES = IMAGE_SUFFIXES + _VIDEO_SUFFIXES
+_SUFFIXES = (*IMAGE_KINDS, *_VIDEO_SUFFIXES)
 
 Pair = tuple[Path, Path]
 """A source, and the file that it becomes."""

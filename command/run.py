@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..clip.settings import MatchSettings
 from .arguments import make_parser, settings_of
-from .paths import HISTOGRAM_SUFFIX, IMAGE_SUFFIXES, QUALITY_SUFFIXES, Files, is_histogram, is_video, name_files, say
+from .paths import HISTOGRAM_SUFFIX, IMAGE_KINDS, LOSSY_KINDS, Files, is_histogram, is_video, name_files, say
 from .ranks import RankError, Ranks, Terminated, join_ranks
 
 
@@ -80,14 +80,14 @@ def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, r
         raise ValueError(f"argument --save-reference: expected {ending}, got {options.save_reference}")
     if options.reference_mask and any(map(is_histogram, files.references)):
         raise ValueError(f"argument --reference-mask: expected no {HISTOGRAM_SUFFIX} among the references with it")
-    if options.contact_sheet and Path(options.contact_sheet).suffix.lower() not in IMAGE_SUFFIXES:
-        endings = ", ".join(IMAGE_SUFFIXES)
+    if options.contact_sheet and Path(options.contact_sheet).suffix.lower() not in IMAGE_KINDS:
+        endings = ", ".join(IMAGE_KINDS)
         raise ValueError(f"argument --contact-sheet: expected a name that ends in {endings}, got {options.contact_sheet}")
     if options.quality is not None:
         if not 1 <= options.quality <= 100:
             raise ValueError(f"argument --quality: expected 1 to 100, got {options.quality}")
-        if not any(target.suffix.lower() in QUALITY_SUFFIXES for target in images):
-            raise ValueError(f"argument --quality: expected {', '.join(QUALITY_SUFFIXES)} files to write, got none")
+        if not any(IMAGE_KINDS.get(target.suffix.lower()) in LOSSY_KINDS for target in images):
+            raise ValueError("argument --quality: expected JPEG, WebP or AVIF files to write, got none")
     if options.crf is not None and not videos:
         raise ValueError("argument --crf: expected videos among the sources, got none")
     if (videos or any(map(is_video, files.references))) and find_spec("av") is None:

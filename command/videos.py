@@ -1,4 +1,4 @@
-"""Match video files."""
+"""Match files that hold frames: videos and animations."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -7,30 +7,31 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..clip.frames import Clip, Frame
+from .clips import count_clip, profile_of, read_clip, rewrite_clip
 from .job import Job
 from .paths import Pair
-from .video_files import VideoRewriter, count_frames, read_frames
 
 
 def match_video_file(job: Job, pair: Pair) -> int:
-    """Match a video file and say how many failed."""
+    """Match a video or an animation and say how many failed."""
     source, target = pair
+    profile: bytes | None = None
 
     def frames(decoded: Iterable[Tensor]) -> Iterator[Frame]:
-        references = job.read_references()
+        references = job.read_references(profile)
         return (job.frame(pixels, next(references, None)) for pixels in decoded)
 
     with tqdm(desc=source.name, unit="frame", disable=job.quiet) as bar:
         try:
             job.check_target(target)
             target.parent.mkdir(parents=True, exist_ok=True)
-            length = count_frames(source)
-            with VideoRewriter(source, target) as video:
+            length, profile = count_clip(source), profile_of(source)
+            with rewrite_clip(source, target, job.quality) as video:
                 clip = Clip(
                     lambda: frames(video.frames()),
-                    job.read_references,
+                    lambda: job.read_references(profile),
                     None if length is None else job.lengths(length),
-                    lambda: frames(read_frames(source)),
+                    lambda: frames(read_clip(source)),
                 )
                 for matched in job.match(clip, bar):
                     video.write(matched.frame.out.movedim(0, -1))

@@ -4,15 +4,14 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..clip.settings import MatchSettings
 from ..methods.transform import Step
+from .clips import is_clip
 from .contact_sheet import ContactSheet
-from .errors import about
-from .image_files import read_image
 from .images import match_image_files
 from .job import Job
+from .masks import read_mask
 from .paths import Files, Pair, is_video, say
 from .ranks import Ranks
 from .whole_files import remove_leftovers
@@ -23,9 +22,23 @@ def prepare(options: argparse.Namespace, settings: MatchSettings, files: Files, 
     if ranks.size > 1 and not all(is_video(source) for source, _ in files.pairs):
         _check_shared(settings, ranks.size)
     device = _device(options.device, ranks)
-    image_mask, reference_mask = (_read_mask(path) for path in (options.image_mask, options.reference_mask))
-    kept = (options.overwrite, options.resume, options.skip_unreadable)
-    job = Job(settings, device, files.references, image_mask, reference_mask, *kept, ranks)
+    image_mask, reference_mask = (
+        None if name is None else read_mask(Path(name)) for name in (options.image_mask, options.reference_mask)
+    )
+    job = Job(
+        settings=settings,
+        device=device,
+        references=files.references,
+        image_mask=image_mask,
+        reference_mask=reference_mask,
+        overwrite=options.overwrite,
+        resume=options.resume,
+        skip_unreadable=options.skip_unreadable,
+        ranks=ranks,
+        ignore_alpha=options.ignore_alpha,
+        quality=options.quality,
+        crf=options.crf,
+    )
     if settings.target is None and next(job.read_references(), None) is None:
         raise ValueError("argument --reference: expected a picture or a video with frames")
     if options.save_reference:
@@ -39,7 +52,8 @@ def match_files(job: Job, pairs: list[Pair], contact_sheet: str | None) -> dict[
     # Files are shared by their numbers in the list.
     ranks.agree("\n".join(f"{source}\t{target}" for source, target in pairs))
     sheet = ContactSheet(job, pairs) if contact_sheet else None
-    images, videos = ([pair for pair in pairs if is_video(pair[0]) == video] for video in (False, True))
+    clips = {source for source, _ in pairs if source.exists() and is_clip(source)}
+    images, videos = ([pair for pair in pairs if (pair[0] in clips) == clip] for clip in (False, True))
     left = set() if job.overwrite else {target for _, target in pairs if target.exists()}
     mine = ranks.share(range(len(images)))
     chosen = [index for index in mine if images[index][1] not in left]
@@ -74,14 +88,6 @@ def _check_shared(settings: MatchSettings, ranks: int) -> None:
     else:
         return
     raise ValueError(f"argument {reason}, which takes one process, got {ranks}")
-
-
-def _read_mask(path: str | None) -> Tensor | None:
-    """An image as a mask ``[H, W]``: its brightness, whatever its alpha."""
-    if path is None:
-        return None
-    with about(Path(path)):
-        return read_image(Path(path)).pixels[0, ..., :3].mean(dim=-1)
 
 
 def _device(name: str, ranks: Ranks) -> torch.device:

@@ -283,5 +283,5 @@ def test_a_gray_frame_of_a_colored_clip_is_told(folder: Path, method: str, capsy
     Image.new("L", (4, 4)).save("shots/z.png")
     arguments = ["shots", "--reference", "reference.png", "--source-stats", "target_frame", "--method", method]
     assert main([*arguments, "--output", "out"]) == 1
-    assert f"{Path('shots/z.png')}: expected 3 channels as in the first file, got 1" in capsys.readouterr().err
+    assert f"{Path('shots/z.png')}: expected 3 channels as in a.png, got 1" in capsys.readouterr().err
     assert not (folder / "out").exists()

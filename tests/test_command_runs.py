@@ -74,7 +74,7 @@ def loaded(*arguments: str, folder: Path) -> tuple[int, str]:
         (["shots", *REFERENCE, "--output", "out", "--factor", "2"], 2, "factor: expected a number from 0 to 1, got 2.0"),
         (["shots", *REFERENCE, "--output", "out", "--crf", "20"], 2, "argument --crf: expected videos among the sources"),
         (["shots", *REFERENCE, "--output", "out", "--quality", "0"], 2, "argument --quality: expected 1 to 100, got 0"),
-        (["shots", *REFERENCE, "--output", "out", "--quality", "50"], 2, "argument --quality: expected .jpg, .jpeg, .webp"),
+        (["shots", *REFERENCE, "--output", "out", "--quality", "50"], 2, "argument --quality: expected JPEG, WebP or AVIF"),
         (["shots", *REFERENCE, "--output", "out", "--contact-sheet", "s.txt"], 2, "argument --contact-sheet: expected a name"),
     ],
 )

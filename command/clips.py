@@ -1,0 +1,54 @@
+"""Files that hold frames: videos by their names, and pictures that turn out to be animated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .animations import AnimationRewriter, count_frames, is_animation, read_frames
+from .file_kinds import about
+from .image_files import read_header
+from .paths import is_video
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def is_clip(path: Path) -> bool:
+    """Whether a file is a video or an animation."""
+    return is_video(path) or is_animation(path)
+
+
+def read_clip(path: Path) -> Iterator[Tensor]:
+    """Decode to frames, float32 ``[H, W, C]`` in [0, 1] with C of 3 or 4; errors name the file."""
+    if is_video(path):
+        from . import video_files
+
+        yield from video_files.read_frames(path)
+    else:
+        with about(path):
+            yield from read_frames(path)
+
+
+def count_clip(path: Path) -> int | None:
+    """How many frames a file says it has; None if it does not say."""
+    if is_video(path):
+        from . import video_files
+
+        return video_files.count_frames(path)
+    return count_frames(path)
+
+
+def profile_of(path: Path) -> bytes | None:
+    """The ICC profile of a clip's colors; None means sRGB."""
+    return None if is_video(path) else read_header(path).metadata.profile
+
+
+def rewrite_clip(source: Path, target: Path, quality: int | None = None) -> Any:
+    """A context manager that writes a clip anew, a ``VideoRewriter`` or an :class:`AnimationRewriter`."""
+    if is_video(source):
+        from .video_files import VideoRewriter
+
+        return VideoRewriter(source, target)
+    return AnimationRewriter(source, target, quality)
