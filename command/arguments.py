@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
@@ -24,6 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = _Parser(
         prog="histogram-match",
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=30),
         usage="%(prog)s SOURCE [SOURCE ...] -r REF [-r REF ...] -o OUT [options]",
         description="Give image and video files the colors of a reference.",
         epilog=(
@@ -39,13 +41,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="REF",
         action="append",
         default=[],
-        help="the file whose colors are wanted, an image, a video or what --save-reference has written; several are given by "
-        "repeating this, or as a pattern",
+        help="whose colors are wanted: an image, a video or what --save-reference has written; several by repeating this",
     )
     output = "a file for one source file, else a folder, made if missing; the format follows the name"
     parser.add_argument("-o", "--output", metavar="OUT", help=output)
-    method = f"how to match; --list-methods says what each is for; default: {_SETTINGS['method']}"
-    parser.add_argument("-m", "--method", choices=tuple(METHODS), help=method)
+    method = f"one of {', '.join(METHODS)}; --list-methods says what each is for; default: {_SETTINGS['method']}"
+    parser.add_argument("-m", "--method", metavar="METHOD", choices=tuple(METHODS), help=method)
     channels = "in which channels are matched; luminance changes brightness only"
     _add_setting(parser, "--color-space", channels, choices=COLOR_SPACES)
     _add_setting(parser, "--rotations", "of sliced: more are slower and nearer", type=int, metavar="N")
@@ -56,8 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--target",
         choices=("uniform", "normal", "linear_stretch"),
-        help="what to give each channel in place of a reference's histogram, in color spaces other than rgb to the lightness "
-        "alone: all levels equally often (equalization), a normal distribution, or the full range",
+        help="what each channel gets, or the lightness alone in other color spaces than rgb: all levels equally often "
+        "(equalization), a normal distribution, or the full range",
     )
     group.add_argument("--mean", type=float, default=Normal.mean, help="of normal" + _DEFAULT)
     group.add_argument("--deviation", type=float, default=Normal.deviation, help="of normal" + _DEFAULT)
@@ -82,7 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     region.add_argument("--ignore-alpha", action="store_true", help="measure transparent pixels like others")
     _add_files(parser.add_argument_group("files"))
     parser.add_argument("--list-methods", action=_ListMethods, nargs=0, help="say what each method is for, and exit")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action="version", help="say which this is, and exit", version=f"%(prog)s {__version__}")
     return parser
 
 
