@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ..clip.frames import Clip, Frame
 from ..kernels.workers import map_frames
-from .color_profiles import same_colors
+from .color_profiles import check_profile, same_colors
 from .image_files import read_header, read_image, write_image
 from .job import Job, ReferenceReader
 from .paths import Pair
@@ -111,7 +111,9 @@ def _frames(job: Job, pairs: list[Pair], indices: Sequence[int], readers: Iterat
     profile = read_header(pairs[0][0]).metadata.profile if len(pairs) > 1 else None
     for index, reader in _with_readers(indices, readers):
         file = read_image(pairs[index][0])
-        colors = file.pixels.shape[-1] if file.pixels.shape[-1] == 1 else 3
+        colors = 1 if file.pixels.shape[-1] == 1 else 3
+        if reader is not None:
+            check_profile(file.profile, colors)
         if len(pairs) > 1 and not same_colors(file.profile, profile, colors, pairs[index][0].name):
             raise ValueError(f"{pairs[index][0].name}: expected the color profile of {pairs[0][0].name}, got another")
         yield job.frame(file.pixels[0], None if reader is None else reader(file.profile), file)
