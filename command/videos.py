@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ..clip.frames import Clip, Frame
 from .job import Job
 from .paths import Pair
-from .video_files import VideoRewriter, count_frames, read_frames
+from .video_files import VideoRewriter, read_frames
 
 
 def match_video_file(job: Job, pair: Pair) -> int:
@@ -24,17 +24,17 @@ def match_video_file(job: Job, pair: Pair) -> int:
         try:
             job.check_target(target)
             target.parent.mkdir(parents=True, exist_ok=True)
-            length = count_frames(source)
             with VideoRewriter(source, target) as video:
                 clip = Clip(
                     lambda: frames(video.frames()),
                     job.read_references,
-                    None if length is None else job.lengths(length),
+                    job.lengths(video.frame_count),
                     lambda: frames(read_frames(source)),
                 )
                 for matched in job.match(clip, bar):
                     video.write(matched.frame.out.movedim(0, -1))
         except (OSError, ValueError) as error:
-            bar.write(f"{source}: {error}", file=sys.stderr)
+            named = str(error).startswith((f"{source}: ", f"{target}: "))
+            bar.write(str(error) if named else f"{source}: {error}", file=sys.stderr)
             return 1
     return 0
