@@ -85,6 +85,7 @@ class VideoRewriter:
                         self._copies[stream.index] = self._copy(stream)
                 if chapters := self._input.chapters():
                     self._output.set_chapters(chapters)
+                self._begin()
             self._stack = stack.pop_all()
         return self
 
@@ -123,13 +124,21 @@ class VideoRewriter:
                 packet.stream = self._copies[packet.stream.index]
                 self._output.mux(packet)
 
+    def _begin(self) -> None:
+        """Open the encoder and write the head of the file, where it turns out whether the container holds what is in it."""
+        try:
+            self._output.start_encoding()
+        except av.error.ArgumentError as error:
+            held = ", ".join(stream.codec_context.codec.canonical_name for stream in self._output.streams)
+            raise ValueError(f"{self._target}: {self._target.suffix} cannot hold {held} together; .mkv can") from error
+
     def _copy(self, stream: Any) -> Any:
         """A stream of the target with what is in this one."""
         try:
             copy = self._output.add_stream_from_template(stream)
         except ValueError as error:
             kind = {"audio": "sound", "subtitle": "subtitles"}[stream.type]
-            held = f"{self._target.suffix} cannot hold {kind} in {stream.codec_context.name}"
+            held = f"{self._target.suffix} cannot hold {kind} in {stream.codec_context.codec.canonical_name}"
             raise ValueError(f"{self._target}: {held}; .mkv can") from error
         copy.metadata.update(stream.metadata)
         return copy
@@ -160,6 +169,9 @@ class VideoRewriter:
         """The names of the encoder and the pixel format: the source's codec if it can be, and no fewer bits."""
         others = ("libvpx-vp9", "libsvtav1") if self._target.suffix.lower() == ".webm" else ("libx264", "libx265")
         supported = self._output.supported_codecs
+        if self._output.format.name == "mov":
+            # FFmpeg lists these, but writes them into MP4 only.
+            supported -= {"libvpx-vp9", "libsvtav1"}
         for name in (_ENCODERS.get(self._video.codec_context.name, others[0]), *others):
             # The formats named yuvj are those named yuv in full range, which is set with the encoder.
             known = [known.name for known in av.Codec(name, "w").video_formats or () if not known.name.startswith("yuvj")]
@@ -167,7 +179,7 @@ class VideoRewriter:
             if name in supported and not best[1] & PixFmtLoss.DEPTH:
                 return name, best[0].name
         bits = frame.format.components[0].bits
-        raise ValueError(f"{self._target}: {self._target.suffix} cannot hold {bits} bits a channel here; .mkv and .mp4 can")
+        raise ValueError(f"{self._target}: {self._target.suffix} cannot hold {bits} bits a channel here; .mkv can")
 
 
 def _survey(path: Path) -> Survey:

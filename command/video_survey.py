@@ -43,7 +43,7 @@ class Survey:
             steps.append(shared)
         for step in steps:
             times = [at * self.unit for at in self.stamps]
-            if not times[0] and all(abs(round(time / step) * step - time) < self.unit for time in times):
+            if not times[0] and all(abs(round(time / step) * step - time) <= self.unit / 2 for time in times):
                 return step
         raise ValueError(f"{self.path}: expected frames at a constant rate, from 0 s on, for a container without time stamps")
 
@@ -65,8 +65,9 @@ def survey(path: Path, container: Any, stream: Any) -> Survey:
                 counted = max(counted, stamp + 1)
     stamps.sort()
     found = Survey(path, stamps, stream.time_base, size, numbered)
-    # Writers of AVI miscount by one or two.
-    if heard or not whole or (numbered and stream.frames > counted + 2):
+    # Writers of AVI miscount by one or two frames.
+    most = counted + 2 * found.seconds / found.unit / max(len(stamps), 1)
+    if heard or not whole or (numbered and stream.frames > most):
         raise damage(found, len(stamps))
     return found
 
