@@ -99,6 +99,11 @@ class AnimationRewriter:
                 raise ValueError(f"{self._target.name}: {problem}") from problem
             write_whole_file(self._target, content)
 
+    @property
+    def frame_count(self) -> int:
+        """How many frames the source has."""
+        return count_frames(self._source)
+
     def frames(self) -> Iterator[Tensor]:
         """Yield the source's frames as :func:`read_frames` does."""
         for pixels, duration in _decode(self._source):

@@ -110,7 +110,7 @@ def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
     def match(item: tuple[int, list[ReferenceReader]]) -> str | None:
         index, readers = item
         try:
-            with about(pairs[index][0]):
+            with about(*pairs[index]):
                 _match_sequence(job, [pairs[index]], [0], [0], [0], partial(iter, readers))
         except NamedError as error:
             return str(error)
