@@ -8,10 +8,6 @@ import numpy as np
 import pytest
 import torch
 from comfyui_histogram_match import ReferenceHistogram, match_images
-from comfyui_histogram_match.clip.settings import MatchSettings
-from comfyui_histogram_match.command.images import match_image_files
-from comfyui_histogram_match.command.job import Job
-from comfyui_histogram_match.command.ranks import join_ranks
 from comfyui_histogram_match.command.run import main
 from photos import photo, photo_8bit
 from PIL import Image
@@ -169,11 +165,7 @@ def test_a_reference_that_is_transparent_throughout_is_refused(
 def test_alpha_can_be_ignored(folder: Path) -> None:
     Image.fromarray(cut_out()).save("cut.png")
     Image.fromarray(cut_out()[..., :3]).save("plain.png")
-    pairs = [(Path("cut.png"), Path("out.png")), (Path("plain.png"), Path("expected.png"))]
-    with join_ranks() as ranks:
-        for reference in ("coffee.png", "cut.png"):
-            job = Job(
-                MatchSettings(), torch.device("cpu"), [Path(reference)], None, None, True, False, ranks, ignore_alpha=True
-            )
-            assert match_image_files(job, pairs, [0, 1], [0, 1]) == 0
-            assert np.array_equal(pixels("out.png")[..., :3], pixels("expected.png"))
+    for reference in ("coffee.png", "cut.png"):
+        for source in ("cut.png", "plain.png"):
+            assert main([source, "-r", reference, "-o", f"matched {source}", "--ignore-alpha", "--overwrite"]) == 0
+        assert np.array_equal(pixels("matched cut.png")[..., :3], pixels("matched plain.png"))

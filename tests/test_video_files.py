@@ -301,4 +301,4 @@ def test_without_pyav_videos_are_refused_and_pictures_work(
     assert main(["look.png", "--reference", "look.png", "--output", "out.png"]) == 0
     with pytest.raises(SystemExit):
         main(["clip.mp4", "--reference", "look.png", "--output", "out.mp4"])
-    assert 'pip install "comfyui-histogram-match[video]"' in capsys.readouterr().err
+    assert capsys.readouterr().err == f'videos need PyAV: {sys.executable} -m pip install "av>=18"\n'
