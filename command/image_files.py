@@ -177,7 +177,8 @@ def _note(path: Path, opened: Image.Image) -> str | None:
         _, _, configuration = path.read_bytes().partition(b"av1C")
         flags = configuration[2] if len(configuration) > 2 else 0
         return f"{12 if flags & 0x20 else 10} bits, written as 8" if flags & 0x40 else None
-    return None
+    bits = opened.info.get("bit_depth", 8)
+    return f"{bits} bits, written as 8" if opened.format == "HEIF" and bits > 8 else None
 
 
 def _decode_by_vips(path: Path, header: ImageHeader) -> tuple[NDArray[Any], ImageHeader]:
