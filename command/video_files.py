@@ -195,6 +195,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         if not container.streams.video:
             raise ValueError(f"{path}: holds no video")
         stream = container.streams.video[0]
+        if stream.format is None:
+            raise OSError(f"{path}: damaged, its first frames cannot be decoded")
         # Of VP8 and VP9, alpha is a second picture beside the one that is decoded.
         if any(component.is_alpha for component in stream.format.components) or stream.metadata.get("alpha_mode") == "1":
             raise ValueError(f"{path}: video with alpha cannot be matched; make one without, or pictures such as PNG")
@@ -217,8 +219,10 @@ def _decode(found: Survey, stream: Any, packets: Iterable[Any]) -> Iterator[tupl
             raise damage(found, count) from error
         for frame in frames:
             stamp = found.stamps[count] if found.numbered and count < len(found.stamps) else frame.pts
-            if frame.is_corrupt or heard or stamp is None:
+            if frame.is_corrupt or heard:
                 raise damage(found, count)
+            if stamp is None:
+                raise ValueError(f"{found.path}: expected a time stamp with each frame, got a frame without")
             yield stamp * found.unit, frame
             count += 1
 

@@ -31,7 +31,7 @@ def encoder_options(name: str, crf: int | None, rate: Fraction, seconds: float) 
     own = {"libx264": {"x264-params": "rc-lookahead=20"}, "libx265": {"x265-params": "log-level=none"}}.get(name, {})
     if crf is not None or seconds < _SHORT:
         return {**own, "crf": str(fine if crf is None else crf)}
-    near, more, most = (str(max(round(rate * share), 10_000)) for share in (Fraction(21, 20), Fraction(11, 10), Fraction(6, 5)))
+    less, near, more, most = (str(max(round(rate * Fraction(percent, 100)), 10_000)) for percent in (90, 105, 110, 120))
     return {
         # A tolerance of 1, which is the default, is for clips longer than most.
         "libx264": {"b": more, "qmin": "14", "x264-params": "rc-lookahead=20:ratetol=0.2"},
@@ -42,5 +42,5 @@ def encoder_options(name: str, crf: int | None, rate: Fraction, seconds: float) 
             "x265-params": "log-level=none:qpmin=14",
         },
         "libvpx-vp9": {"b": near, "crf": str(fine)},
-        "libsvtav1": {"b": str(min(int(near), 100_000_000))},
+        "libsvtav1": {"b": str(min(int(less), 100_000_000))},
     }[name]

@@ -41,9 +41,11 @@ class Survey:
         shared = gcd(*self.stamps) * self.unit
         if shared >= Fraction(1, 1000):
             steps.append(shared)
+        # Containers that store times round them.
+        slack = 0 if self.numbered else self.unit / 2
+        times = [at * self.unit for at in self.stamps]
         for step in steps:
-            times = [at * self.unit for at in self.stamps]
-            if not times[0] and all(abs(round(time / step) * step - time) <= self.unit / 2 for time in times):
+            if not times[0] and all(abs(round(time / step) * step - time) <= slack for time in times):
                 return step
         raise ValueError(f"{self.path}: expected frames at a constant rate, from 0 s on, for a container without time stamps")
 
@@ -56,10 +58,9 @@ def survey(path: Path, container: Any, stream: Any) -> Survey:
     with complaints(container.format.name) as heard:
         for packet in container.demux(stream):
             whole = whole and not packet.is_corrupt
-            if packet.size and not packet.is_discard and not packet.is_corrupt:
-                stamp = packet.dts if numbered else packet.pts
-                if stamp is None:
-                    raise ValueError(f"{path}: expected a time stamp with each frame, got a frame without")
+            stamp = packet.dts if numbered else packet.pts
+            # What has no time is not shown, such as frames that need one before the first.
+            if packet.size and not packet.is_discard and not packet.is_corrupt and stamp is not None:
                 stamps.append(stamp)
                 size += packet.size
                 counted = max(counted, stamp + 1)

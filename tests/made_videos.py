@@ -76,6 +76,8 @@ def read_video(path: Path) -> dict[str, Any]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
+        # Decoders set what they find later.
+        colors = (context.color_range, context.colorspace, context.color_primaries, context.color_trc)
         frames = []
         stamps = []
         for frame in container.decode(stream):
@@ -89,7 +91,7 @@ def read_video(path: Path) -> dict[str, Any]:
             "frames": torch.stack(frames) if frames else torch.zeros(0, 0, 0, 3),
             "codec": context.codec.canonical_name,
             "bits": stream.format.components[0].bits,
-            "colors": (context.color_range, context.colorspace, context.color_primaries, context.color_trc),
+            "colors": colors,
             "title": container.metadata.get("title"),
         }
     with av.open(str(path)) as container:
