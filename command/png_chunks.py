@@ -2,9 +2,9 @@
 
 import io
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import IO
+from zlib import compress, decompressobj
 
 from PIL.PngImagePlugin import putchunk
 
@@ -49,7 +49,7 @@ def profile_of(data: bytes) -> bytes:
 
 def profile_chunk(profile: bytes) -> Chunk:
     """A chunk with a color profile."""
-    return b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)
+    return b"iCCP", b"ICC Profile\0\0" + compress(profile)
 
 
 def xmp_of(chunk: Chunk) -> bytes | None:
@@ -91,4 +91,4 @@ def resolution_chunk(dpi: tuple[float, float]) -> Chunk:
 
 def _inflated(data: bytes) -> bytes:
     """What was compressed, up to a length that no profile and no text has."""
-    return zlib.decompressobj().decompress(data, _LONGEST)
+    return decompressobj().decompress(data, _LONGEST)
