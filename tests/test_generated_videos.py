@@ -116,9 +116,8 @@ def test_a_generated_video_is_matched_right_or_refused(
     written = capfd.readouterr()
     if status == 1:
         assert case["damage"] in ("cut", "wrong", "empty")
-        refusal, last = written.err.splitlines()
+        (refusal,) = written.err.splitlines()
         assert refusal.startswith(f"{source}: damaged")
-        assert last == "1 of 1 files failed"
         assert sorted(path.name for path in Path().iterdir()) == ["look.png", source.name]
         return
     assert status == 0
