@@ -82,8 +82,8 @@ def main() -> None:
                 pairs = list(zip(brightness(source), brightness(target), strict=True))
                 noise = [peak_signal_noise_ratio(*pair) if (pair[0] != pair[1]).any() else 99.0 for pair in pairs]
                 alike = np.mean([structural_similarity(*pair) for pair in pairs])
-                name = f"{codec} crf {options['crf']} | {seconds} | {size:.2f} | {np.mean(noise):.1f} | {min(noise):.1f} | {alike:.3f}"
-                print(f"| {name} |", flush=True)
+                figures = f"{size:.2f} | {np.mean(noise):.1f} | {min(noise):.1f} | {alike:.3f}"
+                print(f"| {codec} crf {options['crf']} | {seconds} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":
