@@ -83,8 +83,7 @@ def main() -> None:
                 noise = [peak_signal_noise_ratio(*pair) if (pair[0] != pair[1]).any() else 99.0 for pair in pairs]
                 alike = np.mean([structural_similarity(*pair) for pair in pairs])
                 figures = f"{size:.2f} | {np.mean(noise):.1f} | {min(noise):.1f} | {alike:.3f}"
-                name = f"{codec} crf {options['crf']} | {seconds} | {figures}"
-                print(f"| {name} |", flush=True)
+                print(f"| {codec} crf {options['crf']} | {seconds} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":
