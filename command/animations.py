@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,11 @@ class AnimationRewriter:
                 raise ValueError(f"{self._target.name}: {problem}") from problem
             write_whole_file(self._target, content)
 
+    @property
+    def frame_count(self) -> int:
+        """How many frames the source has."""
+        return count_frames(self._source)
+
     def frames(self) -> Iterator[Tensor]:
         """Yield the source's frames as :func:`read_frames` does."""
         for pixels, duration in _decode(self._source):
@@ -112,10 +118,11 @@ class AnimationRewriter:
         kind, encoding, metadata = IMAGE_KINDS[self._target.suffix.lower()], self._header.encoding, self._header.metadata
         with open_by_pillow(self._source, encoding.kind) as opened:
             still_first, loops = bool(opened.info.get("default_image")), opened.info.get("loop")
-        options: dict[str, Any] = {"save_all": True, "duration": self._durations}
+        options: dict[str, Any] = {"save_all": True, "duration": self._durations if kind == "PNG" else self._rounded(kind)}
         if kind == "GIF":
             # Without a number, a GIF plays once.
             options |= {} if loops is None or (loops == 1 and encoding.kind != kind) else {"loop": loops}
+            # Else frames would be stacked where they are transparent.
             options["disposal"] = 2
             frames = list(map(with_palette, self._written))
         else:
@@ -127,6 +134,12 @@ class AnimationRewriter:
         content = io.BytesIO()
         frames[0].save(content, kind, append_images=frames[1:], **options)
         return with_chunks(content.getvalue(), metadata.to_png()) if kind == "PNG" else content.getvalue()
+
+    def _rounded(self, kind: str) -> list[int]:
+        """The times of the frames in whole milliseconds, for GIF in hundredths of a second, whose sum does not drift."""
+        unit = 10 if kind == "GIF" else 1
+        ends = [round(end / unit) * unit for end in accumulate(self._durations, initial=0.0)]
+        return [after - before for before, after in pairwise(ends)]
 
 
 def _decode(path: Path) -> Iterator[tuple[Tensor, float]]:

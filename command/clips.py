@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .animations import AnimationRewriter, count_frames, is_animation, read_frames
+from .animations import AnimationRewriter, is_animation, read_frames
 from .file_kinds import about
 from .image_files import read_header
 from .paths import is_video
@@ -31,24 +31,15 @@ def read_clip(path: Path) -> Iterator[Tensor]:
             yield from read_frames(path)
 
 
-def count_clip(path: Path) -> int | None:
-    """How many frames a file says it has; None if it does not say."""
-    if is_video(path):
-        from . import video_files
-
-        return video_files.count_frames(path)
-    return count_frames(path)
-
-
 def profile_of(path: Path) -> bytes | None:
     """The ICC profile of a clip's colors; None means sRGB."""
     return None if is_video(path) else read_header(path).metadata.profile
 
 
-def rewrite_clip(source: Path, target: Path, quality: int | None = None) -> Any:
+def rewrite_clip(source: Path, target: Path, quality: int | None, crf: int | None) -> Any:
     """A context manager that writes a clip anew, a ``VideoRewriter`` or an :class:`AnimationRewriter`."""
     if is_video(source):
         from .video_files import VideoRewriter
 
-        return VideoRewriter(source, target)
+        return VideoRewriter(source, target, crf)
     return AnimationRewriter(source, target, quality)

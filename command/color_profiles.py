@@ -54,20 +54,26 @@ def same_colors(own: bytes | None, wanted: bytes | None, colors: int = 3, name: 
     """
     if own == wanted:
         return True
-    for profile, place in ((wanted, ""), (own, f"{name}: ")):
-        if profile is not None and not _is_usable(profile, colors):
-            kind = "gray" if colors == 1 else "RGB"
-            raise ValueError(f"{place}expected a color profile for {kind}, got one that is damaged or for other pictures")
+    check_profile(wanted, colors)
+    check_profile(own, colors, f"{name}: ")
     steps = np.linspace(0, 255, _STEPS).round().astype(np.uint8)
     lattice = np.stack(np.meshgrid(*[steps] * colors, indexing="ij"), axis=-1).reshape(1, -1, colors)
     changed = np.abs(_convert(lattice, own, wanted).astype(int) - lattice.astype(int) * 257).max()
     return bool(changed < _SAME * 257)
 
 
+def check_profile(profile: bytes | None, colors: int, place: str = "") -> None:
+    """Raise a ValueError if a profile cannot be used for pixels of 1 or 3 channels; its text begins with ``place``."""
+    if profile is not None and not _is_usable(profile, colors):
+        kind = "gray" if colors == 1 else "RGB"
+        raise ValueError(f"{place}expected a color profile for {kind}, got one that is damaged or for other pictures")
+
+
 def _is_gray(profile: bytes) -> bool:
     return profile[16:20] == b"GRAY"
 
 
+@lru_cache(maxsize=64)
 def _is_usable(profile: bytes, colors: int) -> bool:
     if profile[16:20] not in (b"RGB ", b"GRAY") or (_is_gray(profile) and colors == 3):
         return False

@@ -68,15 +68,16 @@ def plain_errors(kind: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def about(path: Path) -> Iterator[None]:
-    """Put the name of a file before what is wrong with it or with what is made of it, once, as a :class:`NamedError`."""
+def about(path: Path, target: Path | None = None) -> Iterator[None]:
+    """Put the name of a file before what is wrong with it, as a :class:`NamedError`, unless its or its target's is there."""
     try:
         yield
     except NamedError:
         raise
     except (OSError, ValueError) as error:
         text = str(error)
-        raise NamedError(text if text.startswith((f"{path}: ", f"{path.name}: ")) else f"{path}: {text}") from error
+        names = {str(name) for file in (path, target) if file is not None for name in (file, file.name)}
+        raise NamedError(text if text.startswith(tuple(f"{name}: " for name in names)) else f"{path}: {text}") from error
 
 
 @contextlib.contextmanager

@@ -173,9 +173,12 @@ def _note(path: Path, opened: Image.Image) -> str | None:
     if opened.format == "MPO":
         return f"{getattr(opened, 'n_frames', 1)} pictures, the first of which is written"
     if opened.format == "AVIF":
-        bits = pyvips.Image.new_from_file(str(path)).get("bits-per-sample")
-        return f"{bits} bits, written as 8" if bits > 8 else None
-    return None
+        # Pillow does not say that it reads 8 bits of 10. The third byte of the codec's configuration has a flag for each depth.
+        _, _, configuration = path.read_bytes().partition(b"av1C")
+        flags = configuration[2] if len(configuration) > 2 else 0
+        return f"{12 if flags & 0x20 else 10} bits, written as 8" if flags & 0x40 else None
+    bits = opened.info.get("bit_depth", 8)
+    return f"{bits} bits, written as 8" if opened.format == "HEIF" and bits > 8 else None
 
 
 def _decode_by_vips(path: Path, header: ImageHeader) -> tuple[NDArray[Any], ImageHeader]:

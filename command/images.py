@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..clip.frames import Clip, Frame
 from ..kernels.workers import map_frames
-from .color_profiles import same_colors
+from .color_profiles import check_profile, same_colors
 from .file_kinds import NamedError, about
 from .image_files import ImageFile, read_header, read_image, write_image
 from .job import Job, ReferenceReader
@@ -110,7 +110,7 @@ def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
     def match(item: tuple[int, list[ReferenceReader]]) -> str | None:
         index, readers = item
         try:
-            with about(pairs[index][0]):
+            with about(*pairs[index]):
                 _match_sequence(job, [pairs[index]], [0], [0], [0], partial(iter, readers))
         except NamedError as error:
             return str(error)
@@ -189,6 +189,8 @@ def _frames(job: Job, pairs: list[Pair], indices: Sequence[int], readers: Iterat
             file = read_image(path)
             first = first or _look(path, file)
             _check_alike(_look(path, file), first)
+            if reader is not None:
+                check_profile(file.profile, first.colors)
         yield job.frame(file.pixels[0], None if reader is None else reader(file.profile), file)
 
 

@@ -2,9 +2,9 @@
 
 import io
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import IO
+from zlib import compress, decompressobj
 
 from PIL.PngImagePlugin import putchunk
 
@@ -18,6 +18,7 @@ _PIXELS = (b"IDAT", b"fdAT")
 _SIGNATURE = 8
 _HEADER = _SIGNATURE + 25
 _RESOLUTION = 21
+_LONGEST = 1 << 26
 _XMP = b"XML:com.adobe.xmp\0"
 
 
@@ -43,12 +44,12 @@ def with_chunks(png: bytes, chunks: Iterable[Chunk]) -> bytes:
 
 def profile_of(data: bytes) -> bytes:
     """The color profile in a chunk iCCP."""
-    return zlib.decompress(data.split(b"\0", 1)[1][1:])
+    return _inflated(data.split(b"\0", 1)[1][1:])
 
 
 def profile_chunk(profile: bytes) -> Chunk:
     """A chunk with a color profile."""
-    return b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)
+    return b"iCCP", b"ICC Profile\0\0" + compress(profile)
 
 
 def xmp_of(chunk: Chunk) -> bytes | None:
@@ -58,7 +59,7 @@ def xmp_of(chunk: Chunk) -> bytes | None:
         return None
     compressed = data[len(_XMP)]
     text = data[len(_XMP) + 2 :].split(b"\0", 2)[2]
-    return zlib.decompress(text) if compressed else text
+    return _inflated(text) if compressed else text
 
 
 def xmp_chunk(xmp: bytes) -> Chunk:
@@ -86,3 +87,8 @@ def resolution_of(data: bytes) -> tuple[float, float] | None:
 def resolution_chunk(dpi: tuple[float, float]) -> Chunk:
     """A chunk with dots an inch."""
     return b"pHYs", struct.pack(">IIB", *(round(dots / 0.0254) for dots in dpi), 1)
+
+
+def _inflated(data: bytes) -> bytes:
+    """What was compressed, up to a length that no profile and no text has."""
+    return decompressobj().decompress(data, _LONGEST)

@@ -1,15 +1,15 @@
 """Match files that hold frames: videos and animations."""
 
-import sys
 from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 from tqdm import tqdm
 
 from ..clip.frames import Clip, Frame
-from .clips import count_clip, profile_of, read_clip, rewrite_clip
+from .clips import profile_of, read_clip, rewrite_clip
+from .file_kinds import NamedError, about
 from .job import Job
-from .paths import Pair
+from .paths import Pair, say
 
 
 def match_video_file(job: Job, pair: Pair) -> int:
@@ -23,19 +23,20 @@ def match_video_file(job: Job, pair: Pair) -> int:
 
     with tqdm(desc=source.name, unit="frame", disable=job.quiet) as bar:
         try:
-            job.check_target(target)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            length, profile = count_clip(source), profile_of(source)
-            with rewrite_clip(source, target, job.quality) as video:
-                clip = Clip(
-                    lambda: frames(video.frames()),
-                    lambda: job.read_references(profile),
-                    None if length is None else job.lengths(length),
-                    lambda: frames(read_clip(source)),
-                )
-                for matched in job.match(clip, bar):
-                    video.write(matched.frame.out.movedim(0, -1))
-        except (OSError, ValueError) as error:
-            bar.write(f"{source}: {error}", file=sys.stderr)
+            with about(source, target):
+                job.check_target(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                profile = profile_of(source)
+                with rewrite_clip(source, target, job.quality_for(target), job.crf) as video:
+                    clip = Clip(
+                        lambda: frames(video.frames()),
+                        lambda: job.read_references(profile),
+                        job.lengths(video.frame_count),
+                        lambda: frames(read_clip(source)),
+                    )
+                    for matched in job.match(clip, bar):
+                        video.write(matched.frame.out.movedim(0, -1))
+        except NamedError as error:
+            say(str(error))
             return 1
     return 0

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
+import platform
 import shutil
-import socket
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,14 +12,14 @@ _PREFIX = ".histogram-match-"
 
 def hidden_prefix() -> str:
     """How names begin of what this process has not finished writing."""
-    return f"{_PREFIX}{socket.gethostname()}-{os.getpid()}-"
+    return f"{_PREFIX}{platform.node()}-{os.getpid()}-"
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes of this machine have left in a folder that were killed while they wrote."""
     import psutil
 
-    for entry in folder.glob(f"{_PREFIX}{socket.gethostname()}-*-*"):
+    for entry in folder.glob(f"{_PREFIX}{platform.node()}-*-*"):
         process = entry.name.rsplit("-", 2)[1]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
             # Another run may be removing it as well.

@@ -24,6 +24,7 @@ from comfyui_server import ComfyUI, free_port, make_base_directory, match_prompt
 from photos import continuous_photo, photo, photo_8bit
 from PIL import Image
 from skimage.exposure import match_histograms
+from torch import Tensor
 from websocket import WebSocket
 from xprocess import ProcessStarter, XProcess
 
@@ -175,7 +176,7 @@ def progress_of(connection: WebSocket, total: int | None = None) -> Iterator[int
             continue
         told = json.loads(message)
         kind = told["type"]
-        if kind == "progress" and told["data"]["node"] == "3":
+        if kind == "progress" and told["data"]["node"] in ("3", "reference"):
             assert total in (None, told["data"]["max"])
             yield told["data"]["value"]
     connection.close()
@@ -379,3 +380,73 @@ def test_a_reference_is_kept_in_its_folder_only(comfyui: ComfyUI, name: str) -> 
     match = {"class_type": "ImageHistogramMatch", "method": "pytorch", "factor": 1.0, "device": "auto"}
     with pytest.raises(RuntimeError, match="ValueError: save_as: expected the name of a file, without folders"):
         comfyui.change(photo("chelsea")[:, ::8, ::8], nodes, **match, reference=["kept", 0])
+
+
+def reference_prompt(comfyui: ComfyUI, frames: Tensor, **inputs: Any) -> dict[str, Any]:
+    """Reference Histogram as the only output node."""
+    return {
+        "frames": {"class_type": "ProbeLoad", "inputs": {"path": str(comfyui.save(frames))}},
+        "reference": {"class_type": "ReferenceHistogram", "inputs": {"images": ["frames", 0], **inputs}},
+    }
+
+
+def test_a_reference_is_measured_with_progress_and_can_be_cancelled(comfyui: ComfyUI) -> None:
+    frames = continuous_photo("astronaut").expand(300, -1, -1, -1)
+    connection = comfyui.listen()
+    prompt_id = comfyui.queue(reference_prompt(comfyui, frames, save_as="cancelled"))
+    values = progress_of(connection)
+    next(value for value in values if value >= 3)
+    comfyui.post("/interrupt", {})
+    assert max(values, default=0) <= 150
+    ended = comfyui.wait(prompt_id)
+    assert "execution_interrupted" in [kind for kind, _ in ended["status"]["messages"]]
+    assert not (comfyui.folder / "output" / "histograms" / "cancelled.npz").exists()
+
+
+def test_a_reference_says_where_it_is_kept(comfyui: ComfyUI) -> None:
+    ended = comfyui.wait(comfyui.queue(reference_prompt(comfyui, photo("coffee")[:, ::4, ::4], save_as="a look")))
+    path = comfyui.folder / "output" / "histograms" / "a look.npz"
+    assert path.exists()
+    assert ended["outputs"]["reference"]["text"] == [f"kept in {path}"]
+    assert f"Reference Histogram: kept in {path}" in comfyui.log.read_text()
+
+
+def test_a_reference_with_nothing_connected_stops_no_other_node(comfyui: ComfyUI) -> None:
+    image = photo("chelsea")[:, ::4, ::4]
+    target = comfyui.folder / "beside.pt"
+    prompt = {
+        **match_prompt([comfyui.save(image), comfyui.save(image), target]),
+        "alone": {"class_type": "ReferenceHistogram", "inputs": {}},
+    }
+    comfyui.run(prompt)
+    assert torch.load(target).shape == image.shape
+    assert "Reference Histogram: no images, reference or file to load" in comfyui.log.read_text()
+
+
+def test_a_black_mask_is_named(comfyui: ComfyUI) -> None:
+    image, black = photo("chelsea")[:, ::4, ::4], torch.zeros(1, 75, 113)
+    assert torch.equal(comfyui.match(image, 1 - image, image_mask=black), image)
+    assert torch.equal(comfyui.match(image, 1 - image, reference_mask=black), image)
+    log = comfyui.log.read_text()
+    for name, action in (("image_mask", "paint where to match"), ("reference_mask", "paint where to measure")):
+        assert f"{name}: 0 throughout for 1 frames, which are left as they are; {action}, or unplug it" in log
+    prompt = reference_prompt(comfyui, image, mask=["black", 0])
+    prompt["black"] = {"class_type": "ProbeLoadMask", "inputs": {"path": str(comfyui.save(black))}}
+    with pytest.raises(RuntimeError, match="mask: expected pixels that count, got 0 throughout; paint where to measure"):
+        comfyui.run(prompt)
+
+
+def test_three_histograms_and_one_lightness(comfyui: ComfyUI) -> None:
+    if "ImageHistogram" not in comfyui.get("/object_info"):
+        pytest.skip("this ComfyUI has no Image Histogram")
+    nodes = {"counts": {"class_type": "ImageHistogram", "inputs": {"image": ["image", 0]}}}
+    specify = {"class_type": "ImageHistogramSpecify", "target": "histogram", "factor": 1.0, "device": "auto"}
+    each = {f"histogram_{name}": ["counts", output] for output, name in enumerate(("red", "green", "blue"), start=2)}
+    with pytest.raises(RuntimeError, match="histogram: expected one for the color_space lab, where only the lightness"):
+        comfyui.change(photo("chelsea")[:, ::4, ::4], nodes, **specify, **each, color_space="lab")
+
+
+def test_references_without_a_frame_are_told(comfyui: ComfyUI) -> None:
+    looks = torch.cat([photo("coffee"), photo("coffee").flip(1)])
+    comfyui.match(photo("chelsea")[:, ::4, ::4], looks)
+    assert "reference: 1 of 2 have no frame and are left out; reference_stats pooled takes all" in comfyui.log.read_text()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -211,7 +211,7 @@ def test_the_next_run_removes_what_a_killed_one_has_left(folder: Path) -> None:
     assert ended == -signal.SIGKILL
     dead = int(python("import os; print(os.getpid())", folder)[1])
     (folder / "out").mkdir()
-    prefix = f".histogram-match-{socket.gethostname()}-"
+    prefix = f".histogram-match-{platform.node()}-"
     (folder / "out" / f"{prefix}{dead}-abc").mkdir()
     (folder / "out" / f"{prefix}{dead}-abc" / "part.mp4").write_bytes(b"x")
     (folder / "out" / f"{prefix}{dead}-def").write_bytes(b"x")

@@ -262,6 +262,17 @@ def test_a_tiff_keeps_its_compression(tmp_path: Path, compression: str, number: 
         assert np.array_equal(np.asarray(read), photo_8bit("chelsea"))
 
 
+def test_colors_that_a_tiff_has_multiplied_by_alpha_are_written_as_they_look(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (9, 7, 4)).astype(np.uint8)
+    values[..., 3] = values[..., 3] // 2 + 128
+    multiplied = values.copy()
+    multiplied[..., :3] = (values[..., :3] * (values[..., 3:] / 255)).round()
+    tifffile.imwrite(tmp_path / "source.tif", multiplied, photometric="rgb", extrasamples=[1])
+    with tifffile.TiffFile(copy(tmp_path / "source.tif", ".tif")) as written:
+        assert written.pages[0].tags[338].value == (2,)  # type: ignore[union-attr]
+        assert np.abs(written.asarray().astype(int) - values).max() <= 2
+
+
 def test_a_lossy_tiff_becomes_one_without_loss(tmp_path: Path) -> None:
     CAT.save(tmp_path / "source.tif", compression="jpeg")
     with Image.open(copy(tmp_path / "source.tif", ".tif")) as read, Image.open(tmp_path / "source.tif") as source:
