@@ -1,6 +1,7 @@
 """Turn pixels into files of each format, at the quality of the file they come from."""
 
 import io
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from .file_kinds import FileError
 from .metadata import Metadata
 from .paths import IMAGE_KINDS, LOSSY_KINDS
 from .png_chunks import with_chunks
@@ -75,12 +77,23 @@ def encode(suffix: str, values: NDArray[Any], metadata: Metadata, source: Encodi
         return with_tags(
             _picture(values).write_to_buffer(".tif", keep="none", predictor=predictor, **options), metadata.to_tiff()
         )
+    if kind == "HEIF":
+        register_heif()
     content = io.BytesIO()
     picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     if kind == "GIF":
         picture = with_palette(picture)
     picture.save(content, kind, **save_options(kind, source, quality), **metadata.options(kind))
     return content.getvalue()
+
+
+def register_heif() -> None:
+    """Let Pillow read and write HEIC; a FileError if what does is not installed."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise FileError(f"HEIC takes pillow-heif: {sys.executable} -m pip install pillow-heif") from error
+    pillow_heif.register_heif_opener()
 
 
 def save_options(kind: str, source: Encoding, quality: int | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import metadata as of_file
-from .encoders import Encoding, check_fits, encode
+from .encoders import Encoding, check_fits, encode, register_heif
 from .file_kinds import FileError, kind_of, plain_errors
 from .metadata import Metadata
 from .paths import IMAGE_KINDS
@@ -139,7 +139,10 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile, *, quality: int | N
         raise ValueError(f"{path.name}: {error}") from error
     except pyvips.Error as error:
         raise OSError(f"{path.name}: {' '.join(str(error).split())}") from error
-    write_whole_file(path, content)
+    try:
+        write_whole_file(path, content)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def to_values(pixels: Tensor, dtype: str) -> NDArray[Any]:
@@ -160,11 +163,7 @@ def to_pixels(values: NDArray[Any]) -> Tensor:
 def open_by_pillow(path: Path, kind: str) -> Image.Image:
     """Open a file of a known format with Pillow; the file is not left open."""
     if kind == "HEIF":
-        try:
-            import pillow_heif
-        except ImportError as error:
-            raise FileError("HEIC is read by pillow-heif: pip install pillow-heif") from error
-        pillow_heif.register_heif_opener()
+        register_heif()
     return Image.open(path)
 
 

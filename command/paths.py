@@ -63,9 +63,8 @@ def name_files(options: argparse.Namespace) -> Files:
         raise ValueError("argument --target: expected no --reference with it")
     required = {"SOURCE": options.sources, "--reference": options.reference or options.target, "--output": options.output}
     saves_only = options.save_reference and not options.sources and not options.output
-    for name in ["--reference"] if saves_only else required:
-        if not required[name]:
-            raise ValueError(f"the following arguments are required: {name}")
+    if lacking := [name for name in (["--reference"] if saves_only else required) if not required[name]]:
+        raise ValueError(f"the following arguments are required: {', '.join(lacking)}")
     notes: list[str] = []
     references = [path for path, _ in _files(options.reference, "--reference", options, notes)]
     if missing := [str(path) for path in references if not path.exists()]:

@@ -130,5 +130,7 @@ def _tell(options: argparse.Namespace, files: Files, outcome: dict[str, int], se
         ((source, target),) = files.pairs
         references = f"to {options.target}" if options.target else "to " + ", ".join(path.name for path in files.references)
         print(f"{target}: {source.name} matched {references} in {seconds:.1f} s")
+    if options.save_reference:
+        print(f"{options.save_reference}: {len(files.references)} reference{'s' * (len(files.references) > 1)} kept")
     if options.demo:
         print(f"next: histogram-match YOUR_PICTURE.jpg --reference {files.references[0]} --output result.jpg")

@@ -235,3 +235,16 @@ def test_a_contact_sheet(folder: Path, suffix: str) -> None:
     for column, picture in enumerate(rows):
         shown = cells[20:320, 20 + column * 330 : 320 + column * 330].mean((0, 1))
         assert np.abs(shown - picture.mean((0, 1))).max() < 4
+
+
+def test_a_place_that_cannot_be_written_is_told_in_plain_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "file").write_bytes(b"x")
+    assert main(["shots/a.png", *REFERENCE, "--output", "file/out.png"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{Path('file/out.png')}: cannot be written: ")
+    assert "Errno" not in line
+
+
+def test_what_is_kept_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*REFERENCE, "-r", "shots/a.png", "--save-reference", "looks/two.npz"]) == 0
+    assert capsys.readouterr().out == "looks/two.npz: 2 references kept\n"
