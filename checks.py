@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from .kernels.dtypes import widened
 from .kernels.levels import LEVELS
 
 
@@ -65,10 +66,13 @@ def check_mask(name: str, mask: Tensor, frames: int) -> None:
 
 
 def checked_weights(weights: Tensor, image: Tensor) -> Tensor:
-    """``weights`` in the shape of ``image``; an error unless they broadcast to it, and are finite and not negative."""
+    """``weights`` in the shape of ``image``; an error unless they broadcast to it, and are finite and not negative.
+
+    In single precision at least, so that the gradients of all values that share a weight are added up in that.
+    """
     check_floating("weights", weights)
     try:
-        expanded = weights.expand(image.shape)
+        expanded = widened(weights).expand(image.shape)
     except RuntimeError:
         raise ValueError(
             f"weights: expected a shape that broadcasts to image's {list(image.shape)}, got {list(weights.shape)}"
