@@ -69,10 +69,15 @@ def check_mask(name: str, mask: Tensor, frames: int) -> None:
 
 
 def checked_weights(weights: Tensor, image: Tensor) -> Tensor:
-    """``weights`` in the shape of ``image``; an error unless they broadcast to it, and are finite and not negative."""
+    """``weights`` in the shape of ``image``; an error unless they broadcast to it, and are finite and not negative.
+
+    In single precision at least, so that the gradients of all values that share a weight are added up in that.
+    """
+    from .kernels.dtypes import widened
+
     check_floating("weights", weights)
     try:
-        expanded = weights.expand(image.shape)
+        expanded = widened(weights).expand(image.shape)
     except RuntimeError:
         raise ValueError(
             f"weights: expected a shape that broadcasts to image's {list(image.shape)}, got {list(weights.shape)}"

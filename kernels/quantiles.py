@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .dtypes import wants_gradient
+from .dtypes import wants_gradient, widened
 from .workers import spread
 
 
@@ -34,7 +34,9 @@ def _interpolate(cdf: NDArray[np.float64], probability: NDArray[np.float64], out
 
 def _search(cdf: Tensor, probability: Tensor) -> Tensor:
     """The same by a search for the bin at which each probability is met, with gradients."""
-    bins = cdf.shape[-1]
+    dtype, bins = probability.dtype, cdf.shape[-1]
+    # Half precision holds neither 65536 levels nor the slopes between them.
+    cdf, probability = widened(cdf), widened(probability)
     below = torch.nn.functional.pad(cdf, (1, -1))
     fixed = cdf.detach().contiguous()
     level = torch.arange(bins, dtype=cdf.dtype, device=cdf.device).expand_as(cdf)
@@ -48,4 +50,4 @@ def _search(cdf: Tensor, probability: Tensor) -> Tensor:
     below, reached, lower = (table.gather(-1, upper) for table in (below, cdf, lower))
     # A probability inside a jump of the distribution is met part of the way from the occurring level before.
     part = ((probability - below) / (reached - below)).clamp(0, 1)
-    return torch.lerp(lower, upper.to(part.dtype), part) / (bins - 1)
+    return (torch.lerp(lower, upper.to(part.dtype), part) / (bins - 1)).to(dtype)

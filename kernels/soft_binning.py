@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .dtypes import nearest_end, precise_dtype, working_dtype
+from .dtypes import fitting, nearest_end, precise_dtype, working_dtype
 from .workers import stripe_size
 
 
@@ -33,7 +33,7 @@ def interpolate(frames: Tensor, tables: Tensor) -> Tensor:
     Values of ``frames`` ``[B, C, N]`` outside of [0, 1] go where the nearest end goes; NaN becomes 0, an infinity the nearest
     end. The result is differentiable in pixels and in ``tables`` ``[B, C, bins]``.
     """
-    values: Tensor = _Read.apply(frames, tables, True)
+    values: Tensor = _Read.apply(frames, tables, True, frames.dtype)
     return values
 
 
@@ -92,10 +92,11 @@ class _Spread(_Vectorized):
             pixel_gradient = _slopes(frames, gradient)
             if weights is not None:
                 pixel_gradient = pixel_gradient * weights.to(pixel_gradient.dtype)
+            pixel_gradient = fitting(pixel_gradient, frames.dtype)
         if ctx.needs_input_grad[1]:
-            read = _Read.apply(frames, gradient, ctx.linear)
+            read = _Read.apply(frames, gradient, ctx.linear, working_dtype(frames))
             # A pixel that is not finite counts nowhere, whatever its weight.
-            weight_gradient = torch.where(frames.isfinite(), read, 0).to(weights.dtype)
+            weight_gradient = fitting(torch.where(frames.isfinite(), read, 0), weights.dtype)
         return pixel_gradient, weight_gradient, None, None
 
 
@@ -103,9 +104,9 @@ class _Read(_Vectorized):
     """Tables ``[B, C, n]`` read at pixels ``[B, C, N]``: between bin centers, ``linear``, or in cells, 0 outside of [0, 1]."""
 
     @staticmethod
-    def forward(frames: Tensor, tables: Tensor, linear: bool) -> Tensor:
-        tables = tables.to(working_dtype(frames))
-        values = torch.empty_like(frames)
+    def forward(frames: Tensor, tables: Tensor, linear: bool, dtype: torch.dtype) -> Tensor:
+        tables = fitting(tables, working_dtype(frames))
+        values = torch.empty_like(frames, dtype=dtype)
         for batch, span in _blocks(frames):
             pixels, table = frames[batch, :, span], tables[batch]
             cell, part, counted = _locate(pixels, table.shape[2], linear)
@@ -116,24 +117,26 @@ class _Read(_Vectorized):
         return values
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, bool, torch.dtype], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
         ctx.linear = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         frames, tables = ctx.saved_tensors
         pixel_gradient = table_gradient = None
         if ctx.linear and ctx.needs_input_grad[0]:
-            pixel_gradient = _slopes(frames, tables) * gradient
+            pixel_gradient = fitting(_slopes(frames, tables) * gradient, frames.dtype)
         if ctx.needs_input_grad[1]:
-            table_gradient = _Spread.apply(frames, gradient, tables.shape[2], ctx.linear).to(tables.dtype)
-        return pixel_gradient, table_gradient, None
+            table_gradient = fitting(_Spread.apply(frames, gradient, tables.shape[2], ctx.linear), tables.dtype)
+        return pixel_gradient, table_gradient, None, None
 
 
 def _slopes(frames: Tensor, tables: Tensor) -> Tensor:
-    """The slope of the tables ``[B, C, bins]`` at each pixel ``[B, C, N]``."""
-    slopes: Tensor = _Read.apply(frames, tables.diff() * (tables.shape[2] - 1), False)
+    """The slope of the tables ``[B, C, bins]`` at each pixel ``[B, C, N]``, of :func:`working_dtype`."""
+    dtype = working_dtype(frames)
+    differences = tables.to(torch.promote_types(tables.dtype, dtype)).diff()
+    slopes: Tensor = _Read.apply(frames, differences * (tables.shape[2] - 1), False, dtype)
     return slopes
 
 

@@ -126,7 +126,8 @@ def _oklab_to_rgb(channels: Tensor) -> Tensor:
 
 
 def _rgb_to_log_cones(rgb: Tensor) -> Tensor:
-    return _mix(_RUDERMAN_CONES, rgb, _RUDERMAN_CONES.sum(dim=1) * _LOG_OFFSET).log()
+    # A negative number has no logarithm.
+    return _mix(_RUDERMAN_CONES, rgb.clamp(min=0), _RUDERMAN_CONES.sum(dim=1) * _LOG_OFFSET).log()
 
 
 def _log_cones_to_rgb(channels: Tensor) -> Tensor:

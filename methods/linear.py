@@ -95,7 +95,8 @@ def _sum(rows: Tensor) -> Tensor:
 
 def mean_and_covariance(moments: Tensor) -> tuple[Tensor, Tensor]:
     """The mean ``[C]`` and the covariance ``[C, C]`` of what :func:`color_moments` sums up; 0 where nothing counts."""
-    normalized = moments / moments[0, 0].clamp(min=torch.finfo(moments.dtype).tiny)
+    total = moments[0, 0]
+    normalized = moments / torch.where(total > 0, total, 1)
     mean = normalized[0, 1:]
     return mean, normalized[1:, 1:] - torch.outer(mean, mean)
 

@@ -95,6 +95,8 @@ def _relax(
     phi = strength / (1 + _FADE * gradient)
     beside, below = (phi[:, 1:] + phi[:, :-1]) / 2, (phi[1:] + phi[:-1]) / 2
     total = psi + pad(beside, (1, 0, 0, 0)) + pad(beside, (0, 1, 0, 0)) + pad(below, (0, 0, 1, 0)) + pad(below, (0, 0, 0, 1))
+    # 0 for a single pixel that counts nothing: it has no neighbors to take a change from.
+    total = total.clamp(min=torch.finfo(total.dtype).tiny)
     wanted = change * (psi / total)
     from_left, from_right = beside / total[:, 1:], beside / total[:, :-1]
     from_above, from_below = below / total[1:], below / total[:-1]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..histogram_matching import cumulative_distribution
 from ..kernels.affine import Affine, apply_affine, color_rows
-from ..kernels.dtypes import cast, precise_dtype, wants_gradient
+from ..kernels.dtypes import cast, limited, precise_dtype, wants_gradient
 from ..kernels.levels import count, look_up
 from ..kernels.quantiles import quantile_function
 from ..kernels.workers import by_stripes, spread
@@ -25,6 +25,8 @@ _MARGIN = 0.1
 # Among how many random rotations the one is taken whose axes are furthest from those of the rotations before.
 _CANDIDATES = 256
 _LOOK_BACK = 8
+# Slopes of many steep functions one after the other are more than any number format holds.
+_STEEPEST = 1e12
 # Colors of a sample that are worked on at a time.
 _CHUNK = 1 << 15
 
@@ -97,7 +99,7 @@ class RotatedTables(TensorPart):
             return out
         colors = pixels + self.rotations.noise(pixels)
         for affine, table in zip(self.rotations.path, cast(self.values, pixels), strict=False):
-            colors = look_up(apply_affine(colors, affine), table)
+            colors = look_up(apply_affine(limited(colors, _STEEPEST), affine), table)
         return apply_affine(colors, self.rotations.path[-1])
 
     def _write(self, pixels: Tensor, out: Tensor) -> None:
@@ -187,7 +189,7 @@ class RotatedStep(Step):
         tables: list[Tensor] = []
         colors = source.colors[:, None]
         for affine, reference in zip(self.rotations.path, prepared, strict=False):
-            colors = apply_affine(colors, affine)
+            colors = apply_affine(limited(colors, _STEEPEST), affine)
             cdf = cumulative_distribution(count(colors, self.rotations.bins, source.weights[None]))
             tables.append(quantile_function(reference, cdf.to(reference.device)))
             colors = look_up(colors, cast(tables[-1], colors))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_bins, check_choice, check_count, check_floating, check_pair
-from ..kernels.dtypes import wants_gradient, working_dtype
+from ..kernels.dtypes import fitting, wants_gradient, widened
 from ..kernels.workers import in_thread
 from ..methods.chains import recipe
 from ..methods.table import COLOR_SPACES, METHODS, ROTATIONS
@@ -100,11 +100,11 @@ class ColorMatching(torch.nn.Module):
         for picture, of_reference in zip(self._pictures(image, image_weights), cycle(prepared)):
             _, pixels = complete(ColorTransform(self._space), self._steps, picture, of_reference)
             matched.append(self._space.join(pixels, picture.kept))
-        return torch.stack(matched).to(image.dtype)
+        return fitting(torch.stack(matched), image.dtype)
 
     def _pictures(self, batch: Tensor, weights: Tensor | None) -> Iterator[Picture]:
-        every = [None] * len(batch) if weights is None else weights.expand(len(batch), -1, -1)
-        for frame, frame_weights in zip(batch.to(working_dtype(batch)), every, strict=True):
+        every = [None] * len(batch) if weights is None else widened(weights).expand(len(batch), -1, -1)
+        for frame, frame_weights in zip(widened(batch), every, strict=True):
             channels, kept = self._space.split(frame)
             yield Picture(channels, frame_weights, kept)
 

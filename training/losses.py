@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..checks import check_bins, check_choice, check_count, check_pair, checked_weights
-from ..kernels.dtypes import cast, precise_dtype, working_dtype
+from ..histogram_matching import cumulative_distribution
+from ..kernels.dtypes import cast, precise_dtype, widened, working_dtype
 from ..kernels.soft_binning import pixel_rows, soft_histogram
 
 DIRECTIONS = 32
@@ -47,22 +48,23 @@ def histogram_loss(
 
     Returns:
         In units of the values' range to the power ``order``: times 255, order 1 is in 8-bit levels. Of the dtype of ``image``,
-        at least float32; differentiable in all tensors; NaN where nothing of image or reference counts.
+        at least float32; differentiable in all tensors; 0 where the weights of an image are, and NaN where image or reference
+        have no finite value.
 
     Raises:
         TypeError: a tensor is not floating point, or a number is not an int.
-        ValueError: a shape or another argument is none of the above.
+        ValueError: a shape or another argument is none of the above, or the weights of a reference are 0 in a channel.
 
     >>> histogram_loss(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 9, 9), 0.5))
     tensor(0.5000)
     """
     _check_settings(order, bins, reduction)
     check_pair(image, reference)
-    cdf, reference_cdf = (
-        _distribution(pixel_rows(pixels), None if weights is None else pixel_rows(checked_weights(weights, pixels)), bins)
-        for pixels, weights in ((image, image_weights), (reference, reference_weights))
-    )
-    return _reduced(_wasserstein(cdf, reference_cdf, order) + _outside(image, image_weights, order), image, reduction)
+    frames, weights = pixel_rows(image), _weight_rows(image_weights, image)
+    cdf = _distribution(frames, weights, bins)
+    reference_cdf = _distribution(pixel_rows(reference), _weight_rows(reference_weights, reference), bins)
+    _check_counted(reference_cdf, reference_weights)
+    return _reduced(_wasserstein(cdf, reference_cdf, order) + _outside(frames, weights, order), image, reduction)
 
 
 def sliced_histogram_loss(
@@ -179,6 +181,16 @@ def _check_settings(order: int, bins: int, reduction: str) -> None:
     check_choice("reduction", reduction, ("mean", "sum", "none"))
 
 
+def _weight_rows(weights: Tensor | None, image: Tensor) -> Tensor | None:
+    return None if weights is None else pixel_rows(checked_weights(weights, image))
+
+
+def _check_counted(reference_cdf: Tensor, weights: Tensor | None) -> None:
+    # Without weights, a look at the values would only break up the graphs of a compiler.
+    if weights is not None and not bool((reference_cdf[..., -1] > 0).all()):
+        raise ValueError("reference: expected pixels that count in every channel, got a channel with none")
+
+
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _random_axes(directions: int, channels: int, seed: int) -> Tensor:
     """Axes ``[directions, channels]`` of length 1, float64."""
@@ -189,36 +201,40 @@ def _random_axes(directions: int, channels: int, seed: int) -> Tensor:
 
 def _sliced(axes: Tensor, *pictures: tuple[Tensor, Tensor | None], order: int, bins: int) -> Tensor:
     """The distance ``[B]`` of two pictures, each with its weights, in the mean over the axes ``[D, C]``."""
-    cdf, reference_cdf = (_along(axes, pixels, weights, bins) for pixels, weights in pictures)
-    distances = _wasserstein(cdf, reference_cdf, order)
+    (frames, weights), (reference, reference_weights) = (
+        (pixel_rows(pixels), _weight_rows(weights, pixels[:, :1])) for pixels, weights in pictures
+    )
+    reference_cdf = _along(axes, reference, reference_weights, bins)
+    _check_counted(reference_cdf, reference_weights)
+    distances = _wasserstein(_along(axes, frames, weights, bins), reference_cdf, order)
     along = (distances * cast(axes.abs().sum(1), distances) ** order).mean(1)
-    return along + _outside(*pictures[0], order, jointly=True)[:, 0]
+    return along + _outside(frames, weights, order, jointly=True)[:, 0]
 
 
-def _outside(image: Tensor, weights: Tensor | None, order: int, *, jointly: bool = False) -> Tensor:
-    """The mean distance of the values ``[B, C, H, W]`` to [0, 1], ``[B, C]``, or of colors to the cube, ``[B, 1]``."""
-    frames = pixel_rows(image)
-    frames = frames.to(precise_dtype(frames.device))
+def _outside(frames: Tensor, weights: Tensor | None, order: int, *, jointly: bool = False) -> Tensor:
+    """The mean distance of the values ``[B, C, N]`` to [0, 1], ``[B, C]``, or of colors to the cube, ``[B, 1]``."""
+    frames = widened(frames).to(precise_dtype(frames.device))
     counted = frames.isfinite().all(dim=1, keepdim=True) if jointly else frames.isfinite()
     distance = torch.where(counted, frames - frames.clamp(0, 1), 0).abs()
     if jointly:
         distance = torch.linalg.vector_norm(distance, dim=1, keepdim=True)
     weight = counted.to(distance)
     if weights is not None:
-        weight = weight * pixel_rows(checked_weights(weights, image[:, :1] if jointly else image)).to(distance)
-    return (distance**order * weight).sum(-1) / weight.sum(-1)
+        weight = weight * weights.to(distance)
+    total = weight.sum(-1)
+    mean = (distance**order * weight).sum(-1) / torch.where(total > 0, total, 1)
+    return torch.where(counted.any(-1), mean, float("nan"))
 
 
-def _along(axes: Tensor, image: Tensor, weights: Tensor | None, bins: int) -> Tensor:
-    """The distributions ``[B, D, bins]`` of the colors of ``[B, C, H, W]`` along the axes ``[D, C]``."""
-    frames = pixel_rows(image)
-    frames = frames.to(working_dtype(frames))
+def _along(axes: Tensor, frames: Tensor, weights: Tensor | None, bins: int) -> Tensor:
+    """The distributions ``[B, D, bins]`` of the colors of ``[B, C, N]`` along the axes ``[D, C]``."""
+    frames = widened(frames)
     # Outside of the cube of colors, axes would not be long enough; and one value that is not finite spoils its pixel's sums.
     finite = frames.isfinite().all(dim=1, keepdim=True)
     colors = torch.where(finite, frames, 0).clamp(0, 1)
     counted = finite.to(colors)
     if weights is not None:
-        counted = counted * pixel_rows(checked_weights(weights, image[:, :1])).to(colors)
+        counted = counted * weights.to(colors)
     lowest, extents = axes.clamp(max=0).sum(1), axes.abs().sum(1)
     # From 0 at the least to 1 at the greatest value of a color in the cube; in less than single precision, bins would blur.
     with torch.autocast(colors.device.type, enabled=False):
@@ -227,15 +243,22 @@ def _along(axes: Tensor, image: Tensor, weights: Tensor | None, bins: int) -> Te
 
 
 def _distribution(frames: Tensor, weights: Tensor | None, bins: int) -> Tensor:
-    """The cumulative distribution of frames, not a number where nothing counts."""
-    cumulative = soft_histogram(frames, bins, weights).cumsum(-1)
-    return cumulative / cumulative[..., -1:]
+    """The cumulative distribution of frames, 0 where nothing counts."""
+    return cumulative_distribution(soft_histogram(frames, bins, weights))
 
 
 def _wasserstein(cdf: Tensor, reference_cdf: Tensor, order: int) -> Tensor:
-    """The distance of distributions ``[..., bins]``, which broadcast, to the power ``order``."""
-    if order == 1:
-        return (cdf - reference_cdf).abs().sum(-1) / (cdf.shape[-1] - 1)
+    """The distance of distributions ``[..., bins]``, which broadcast, to the power ``order``; 0 to none."""
+    distance = (_distance_1 if order == 1 else _distance_2)(cdf, reference_cdf)
+    distance = torch.where(cdf[..., -1] > 0, distance, 0)
+    return torch.where(reference_cdf[..., -1] > 0, distance, float("nan"))
+
+
+def _distance_1(cdf: Tensor, reference_cdf: Tensor) -> Tensor:
+    return (cdf - reference_cdf).abs().sum(-1) / (cdf.shape[-1] - 1)
+
+
+def _distance_2(cdf: Tensor, reference_cdf: Tensor) -> Tensor:
     cdf, reference_cdf = (rows.contiguous() for rows in torch.broadcast_tensors(cdf, reference_cdf))
     fixed, reference_fixed = cdf.detach(), reference_cdf.detach()
     # Between two neighboring values of the two distributions, both quantile functions are constant.

@@ -120,9 +120,8 @@ class ParametricHistogramMatching(torch.nn.Module):
     @property
     def quantiles(self) -> Tensor:
         """The target's levels at even steps of probability, shape ``[channels, knots]``, in [0, 1], rising; differentiable."""
-        reached = self.roots.to(precise_dtype(self.roots.device)).square().cumsum(-1)
         # With all parameters at 0, all levels are.
-        return reached[:, :-1] / reached[:, -1:].clamp(min=torch.finfo(reached.dtype).tiny)
+        return cumulative_distribution(self.roots.to(precise_dtype(self.roots.device)).square())[:, :-1]
 
     def forward(self, image: Tensor, image_weights: Tensor | None = None) -> Tensor:
         """Match each image to the target.
