@@ -437,7 +437,7 @@ class TestApplyTransfer:
 class TestHistogramMatching:
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("references", [1, 2])
-    @pytest.mark.parametrize("channels", [1, 3, 5])
+    @pytest.mark.parametrize("channels", [1, 3, 4])
     def test_smoke_and_cardinality(self, dtype: torch.dtype, references: int, channels: int) -> None:
         image, reference = torch.rand(2, channels, 7, 5).to(dtype), torch.rand(references, channels, 4, 9).to(dtype)
         matched = HistogramMatching(64)(image, reference)
