@@ -39,9 +39,13 @@ class Picture:
 
 
 class Part(ABC):
-    """A part of a transform; ``pointwise`` says whether the same color always goes to the same color."""
+    """A part of a transform.
+
+    ``pointwise``: the same color always goes to the same color. ``looks_back``: it needs the picture as it was as well.
+    """
 
     pointwise: ClassVar[bool] = True
+    looks_back: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
