@@ -62,43 +62,48 @@ def regrain(
     # Without gradients, the change and then the result take the memory of the picture.
     result = torch.empty_like(matched) if out is None else out
     by_stripes(lambda target, *planes: torch.sub(*planes, out=target), result, matched, original)
-    smoothed = _smooth(result, original, strength, iterations, weights, room=result)
-    by_stripes(lambda target, *planes: torch.add(*planes, out=target), result, original, smoothed)
+    _smooth_in_place(result, original, strength, iterations, weights)
+    by_stripes(lambda target, plane: target.add_(plane), result, original)
     return result
 
 
-def _smooth(
-    change: Tensor,
-    original: Tensor,
-    strength: float,
-    iterations: Sequence[int],
-    weights: Tensor | None,
-    room: Tensor | None = None,
-) -> Tensor:
-    """The smoothed ``change``, on the next smaller picture first; ``room`` is memory that may be written to, or none."""
-    height, width = original.shape[1:]
+def _smooth(change: Tensor, original: Tensor, strength: float, iterations: Sequence[int], weights: Tensor | None) -> Tensor:
+    """The smoothed ``change``, on the next smaller picture first."""
+    size = change.shape[1:]
     smoothed = change
-    if len(iterations) > 1 and min(height, width) > _SMALLEST:
-        half = ((height + 1) // 2, (width + 1) // 2)
-        small_weights = None if weights is None else _resize(weights[None], half)[0]
-        small = _resize(change, half)
+    if len(iterations) > 1 and min(size) > _SMALLEST:
+        half = _half(size)
         # Half as many pixels to the same distance: half the strength.
-        small = _smooth(
-            small, _resize(original, half), strength / 2, iterations[1:], small_weights, None if room is None else small
+        smoothed = _smooth(
+            _resize(change, half), _resize(original, half), strength / 2, iterations[1:], _smaller(weights, half)
         )
-        smoothed = _resize(small, (height, width), room if iterations[0] == 0 else None)
-    if iterations[0] == 0:
-        return smoothed
-    if room is None:
-        return _relax(smoothed, change, original, strength, iterations[0], weights)
-    _relax_in_place(smoothed, change, original, strength, iterations[0], weights)
-    return smoothed
+        smoothed = _resize(smoothed, size)
+    return _relax(smoothed, change, original, strength, iterations[0], weights) if iterations[0] else smoothed
+
+
+def _smooth_in_place(
+    change: Tensor, original: Tensor, strength: float, iterations: Sequence[int], weights: Tensor | None
+) -> None:
+    """As :func:`_smooth`, without gradients, into the memory of ``change``."""
+    size = change.shape[1:]
+    smoothed = change
+    if len(iterations) > 1 and min(size) > _SMALLEST:
+        half = _half(size)
+        small = _resize(change, half)
+        # Where the change itself is of no more use, its memory is.
+        memory = change.movedim(0, -1)
+        free = iterations[0] == 0 and memory.is_contiguous()
+        original_room = memory.view(-1)[: small.numel()].view(small.shape) if free else torch.empty_like(small)
+        _smooth_in_place(small, _resize(original, half, original_room), strength / 2, iterations[1:], _smaller(weights, half))
+        smoothed = _resize(small, size, change if iterations[0] == 0 else None)
+    if iterations[0]:
+        _relax_in_place(smoothed, change, original, strength, iterations[0], weights)
 
 
 def _relax_in_place(
     smoothed: Tensor, change: Tensor, original: Tensor, strength: float, iterations: int, weights: Tensor | None
 ) -> None:
-    """As :func:`_relax`, by stripes, into the memory of ``smoothed``, which may be that of ``change``."""
+    """As :func:`_relax`, by stripes, into the memory of ``change``, which may be that of ``smoothed``."""
     # A row is reached by one more row at each iteration; one more is the width of a difference.
     reach = iterations + 2
     lines = max(reach, stripe_size(change.device) // change.shape[2])
@@ -106,12 +111,12 @@ def _relax_in_place(
     def relax(first: int) -> tuple[int, Tensor]:
         top = max(0, first - reach)
         rows = slice(top, first + lines + reach)
-        planes = [plane[:, rows].contiguous() for plane in (smoothed, change, original)]
-        relaxed = _relax(*planes, strength, iterations, None if weights is None else weights[rows])
+        start, wanted, texture = (plane[:, rows].contiguous() for plane in (smoothed, change, original))
+        relaxed = _relax(start, wanted, texture, strength, iterations, None if weights is None else weights[rows])
         return first, relaxed[:, first - top : first - top + lines]
 
     def write(stripe: tuple[int, Tensor]) -> None:
-        smoothed[:, stripe[0] : stripe[0] + lines] = stripe[1]
+        change[:, stripe[0] : stripe[0] + lines] = stripe[1]
 
     stripes = range(0, change.shape[1], lines)
     done: list[tuple[int, Tensor]] = []
@@ -150,9 +155,17 @@ def _relax(
     return smoothed
 
 
-def _resize(image: Tensor, size: tuple[int, int], out: Tensor | None = None) -> Tensor:
+def _half(size: Sequence[int]) -> tuple[int, int]:
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
+
+
+def _smaller(weights: Tensor | None, size: tuple[int, int]) -> Tensor | None:
+    return None if weights is None else _resize(weights[None], size)[0]
+
+
+def _resize(image: Tensor, size: Sequence[int], out: Tensor | None = None) -> Tensor:
     if out is None:
-        return interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+        return interpolate(image[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
     # That function has no argument for memory.
     torch.ops.aten.upsample_bilinear2d.out(image[None], size, False, None, None, out=out[None])
     return out

@@ -144,7 +144,7 @@ def complete(
         if index == len(parts):
             step = steps[index]
             if isinstance(step, Step):
-                now = picture if pixels is picture.pixels else Picture(pixels, picture.weights)
+                now = picture if index == 0 else Picture(pixels, picture.weights)
                 step = step.solve(step.measure(now) if step.measures_source else None, prepared[index])
             parts.append(step)
         if to_the_end or any(isinstance(later, Step) for later in steps[index + 1 :]):
