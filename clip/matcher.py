@@ -14,7 +14,7 @@ from ..kernels.levels import LEVELS, count, value_range
 from ..kernels.workers import by_stripes
 from ..methods.chains import Chain
 from ..methods.color_space import ColorSpace, luma
-from ..methods.transform import ColorTransform, Picture, Step, complete
+from ..methods.transform import ColorTransform, Part, Picture, Step, complete
 from .frames import Frame, Matched, Reference, Report, fit_mask
 from .smoothing import FrameStatistics, watched_pixels
 
@@ -104,7 +104,7 @@ class Matcher:
         if not isinstance(step, Step) or len(transform.parts) < index:
             return None
         picture = self._picture(frame.pixels[:3], frame.fitted_mask())
-        _, pixels = complete(transform, (), picture, (), self._memory(picture))
+        _, pixels = complete(transform, (), picture, (), None if self.gradient else _new_memory(picture))
         return step.measure(picture if pixels is picture.pixels else Picture(pixels, picture.weights))
 
     def follow(self, plan: Plan) -> tuple[Plan, FrameStatistics | None]:
@@ -119,7 +119,7 @@ class Matcher:
             transform = replace(start, parts=(step.solve(counts, reference.parts[0]),))
         else:
             counts = count(colors, LEVELS, mask)
-            memory = self._memory(picture)
+            memory = None if self.gradient else _new_memory(picture)
             transform, _ = complete(start, self.steps, picture, reference.parts, memory, to_the_end=False)
         cdf = cumulative_distribution(counts).cpu()
         return (frame, reference, transform), FrameStatistics(transform, cdf, watched_pixels(colors, mask).cpu())
@@ -135,16 +135,24 @@ class Matcher:
         change = mask if frame.change is frame.mask else frame.change
         if change is not None and change is not mask:
             change = fit_mask("image_mask", change, frame.pixels)
-        picture, out = self._picture(frame.pixels[:3], mask), frame.out[:3]
-        fits = (out.shape, out.dtype, out.device) == (picture.pixels.shape, picture.pixels.dtype, picture.pixels.device)
-        memory = out if fits and not self.gradient else self._memory(picture)
+        colors, out = frame.pixels[:3], frame.out[:3]
+        fits = (len(out), out.dtype, out.device) == (len(colors), working_dtype(colors), self.device)
+        # Steps may write over what they are given, unless one looks back at it or it is the caller's, or one plane for three.
+        kept = self.gradient or any(isinstance(part, Part) and part.looks_back for part in self.steps)
+        picture = self._picture(colors, mask, room=out if fits and not kept and len(out) == 3 else None)
+        memory: Tensor | None = picture.pixels
+        if kept or picture.pixels.data_ptr() == colors.data_ptr() or picture.pixels.stride(0) == 0:
+            memory = out if fits and out.shape == picture.pixels.shape else _new_memory(picture)
+            memory = None if self.gradient else memory
         _, pixels = complete(transform, self.steps, picture, reference.parts, memory)
         if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or change is not None or not self.channelwise:
             self._write(frame, picture, pixels, change)
         return Matched(frame, replace(reference.report, image_missing=picture.missing, image_outside=int(picture.outside)))
 
-    def _picture(self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None) -> Picture:
-        """Bring pixels ``[C, H, W]`` onto the device and into the color space."""
+    def _picture(
+        self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None, room: Tensor | None = None
+    ) -> Picture:
+        """Bring pixels ``[C, H, W]`` onto the device and into the color space, there in the memory ``room``, if they fit."""
         lowest, highest = value_range(pixels)
         missing = 0
         if not (math.isfinite(lowest) and math.isfinite(highest)):
@@ -158,44 +166,51 @@ class Matcher:
         if missing or lowest < 0 or highest > 1:
             finite = pixels.isfinite().all(dim=0).to(pixels.dtype)
             weights = finite if weights is None else weights * finite
-            pixels = nearest_end(pixels).clamp(0, 1)
-        channels, kept = self.space.split(pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1))
+            pixels = _clean(pixels, room)
+        channels, kept = self.space.split(pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1), room)
         known = (counts, 0.0) if self.space.name == "rgb" else (None, _CONVERSION_ERROR)
         return Picture(channels, weights, kept, *known, missing, far)
 
-    def _memory(self, picture: Picture) -> Tensor | None:
-        """New memory for the results of steps, in which the channels of a pixel are neighbors; None with a gradient."""
-        channels, height, width = picture.pixels.shape
-        return None if self.gradient else picture.pixels.new_empty(height, width, channels).movedim(-1, 0)
-
     def _write(self, frame: Frame, picture: Picture, matched: Tensor, change: Tensor | None) -> None:
         """Write ``factor * matched + (1 - factor) * pixels`` to the frame's ``out``, where it changes, and its alpha."""
-        if not self.channelwise:
-            matched = self.space.join(matched, picture.kept)
         colors = len(frame.pixels[:3])
-        if frame.out.device.type == "cpu":
-            matched = matched.cpu()
+        others = {name: plane for name, plane in (("change", change), ("kept", picture.kept)) if plane is not None}
 
-        def write(pixels: Tensor, matched: Tensor, out: Tensor, change: Tensor | None = None) -> None:
+        def write(pixels: Tensor, matched: Tensor, out: Tensor, *given: Tensor) -> None:
+            planes = dict(zip(others, given, strict=True))
             alpha = pixels[colors:]
+            if not self.channelwise:
+                matched = self.space.join(matched, planes.get("kept"))
+            matched = matched.cpu() if out.device.type == "cpu" else matched
             # In one order of memory: at the end of a row, the vector units of a processor round in another way.
             pixels = pixels[:colors].movedim(0, -1).contiguous().movedim(-1, 0).to(matched.device, matched.dtype)
             clean = nearest_end(pixels) if picture.missing else pixels
             if not self.channelwise:
                 matched = (matched if colors == 3 else matched.mean(dim=0, keepdim=True)).clamp(0, 1)
                 matched = torch.where(pixels.isfinite(), matched, clean) if picture.missing else matched
-            if change is not None:
-                weight = change.to(matched.device, matched.dtype) * self.factor
+            if "change" in planes:
+                weight = planes["change"].to(matched.device, matched.dtype) * self.factor
                 matched = torch.where(weight > 0, torch.lerp(clean, matched, weight).clamp(0, 1), pixels)
             elif self.factor < 1:
                 matched = (matched * self.factor).add(clean, alpha=1 - self.factor).clamp(0, 1)
             out.copy_(torch.cat([matched, alpha.to(matched)]) if len(alpha) else matched)
 
-        planes = (frame.pixels, matched, frame.out)
-        if self.gradient:
-            write(*planes, change)
-        else:
-            by_stripes(write, *planes, *([] if change is None else [change]))
+        planes = (frame.pixels, matched, frame.out, *others.values())
+        write(*planes) if self.gradient else by_stripes(write, *planes)
+
+
+def _new_memory(picture: Picture) -> Tensor:
+    """Memory for the results of steps, in which the channels of a pixel are neighbors."""
+    channels, height, width = picture.pixels.shape
+    return picture.pixels.new_empty(height, width, channels).movedim(-1, 0)
+
+
+def _clean(pixels: Tensor, room: Tensor | None) -> Tensor:
+    """``pixels`` in [0, 1], those that are not finite at the nearest end; in the memory ``room``, if there is any."""
+    if room is None:
+        return nearest_end(pixels).clamp(0, 1)
+    by_stripes(lambda stripe, target: target.copy_(nearest_end(stripe).clamp_(0, 1)), pixels, room)
+    return room
 
 
 def _clamped(pixels: Tensor) -> Tensor:

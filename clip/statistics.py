@@ -102,7 +102,8 @@ def per_frame(run: Run, frames: Callable[[], Iterable[Frame]] | None = None) -> 
             (prepared,) = run.map(partial(Matcher.prepare, colors=colors), [frame.reference], together=False)
         if prepared is None:
             raise ValueError("reference: expected one for the first frame, got none")
-        yield frame, prepared, nothing
+        # A reference may take as much memory as a frame, and is not needed any more.
+        yield replace(frame, reference=None), prepared, nothing
         # What there is to tell of a reference is told once.
         prepared = replace(prepared, report=Report()) if prepared.report != Report() else prepared
 

@@ -70,14 +70,16 @@ class ColorSpace:
         span = _LAB_SPAN if self.name == "lab" else (1.0, 1.0, 1.0)
         return span[:1] if self.lightness_only and self.name != "rgb" else span
 
-    def split(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
+    def split(self, rgb: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Take RGB ``[3, H, W]`` in [0, 1] apart into channels to match, ``[c, H, W]``, and what :meth:`join` needs besides.
 
-        The channels lie in [0, 1] but for those of ``log_cones``.
+        The channels lie in [0, 1] but for those of ``log_cones``. Where no gradient is wanted, both can take the memory ``out``
+        like ``rgb``, if they fit.
         """
         if self.name == "rgb":
             return rgb, None
-        channels = _convert(_CONVERSIONS[self.name][0], rgb, 4 if self.name == "luminance" else 3)
+        number = 4 if self.name == "luminance" else 3
+        channels = _convert(_CONVERSIONS[self.name][0], rgb, number, out if number == 3 else None)
         matched = len(self.span)
         return channels[:matched], channels[matched:] if matched < len(channels) else None
 
@@ -150,11 +152,11 @@ def _mix(matrix: Tensor, image: Tensor, offset: Tensor | None = None) -> Tensor:
     return apply_affine(image, torch.cat([matrix, offset[:, None]], dim=1))
 
 
-def _convert(convert: Callable[[Tensor], Tensor], image: Tensor, channels: int) -> Tensor:
+def _convert(convert: Callable[[Tensor], Tensor], image: Tensor, channels: int, out: Tensor | None = None) -> Tensor:
     """Call ``convert``, which treats pixels one by one, on ``[C, H, W]``, on the CPU by stripes; it makes so many channels."""
     if wants_gradient(image) or image.device.type != "cpu":
         return convert(image)
-    result = image.new_empty(*image.shape[1:], channels).movedim(-1, 0)
+    result = image.new_empty(*image.shape[1:], channels).movedim(-1, 0) if out is None else out
 
     def write(stripe: Tensor, target: Tensor) -> None:
         # In one order of memory: at the end of a row, the vector units of a processor round in another way.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from ..kernels.dtypes import wants_gradient
-from ..kernels.workers import spread, stripe_size
+from ..kernels.workers import by_stripes, spread, stripe_size
 from .transform import Part, Picture
 
 # A difference between neighbors of this much, in 8-bit levels, is structure whose color has to be right.
@@ -18,6 +18,8 @@ _STRUCTURE = 5.0
 _FADE = 10.0
 # Pictures are not made smaller than this.
 _SMALLEST = 20
+# Stripes that are worked on before those before them are written.
+_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,20 @@ class Regrain(Part):
     strength: float
     iterations: tuple[int, ...]
     pointwise: ClassVar[bool] = False
+    looks_back: ClassVar[bool] = True
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
         """Smooth the change."""
-        return regrain(pixels, picture.pixels, self.strength, self.iterations, picture.weights)
+        return regrain(pixels, picture.pixels, self.strength, self.iterations, picture.weights, out)
 
 
 def regrain(
-    matched: Tensor, original: Tensor, strength: float, iterations: Sequence[int], weights: Tensor | None = None
+    matched: Tensor,
+    original: Tensor,
+    strength: float,
+    iterations: Sequence[int],
+    weights: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Move a recolored picture towards the gradients of its original.
 
@@ -45,40 +53,79 @@ def regrain(
 
     Pictures are ``[C, H, W]``, ``strength`` is phi in an even area, and there are so many ``iterations`` at full size, at half
     of it, at a quarter and so on. A pixel of ``matched`` is worth its weight ``[H, W]``, 0 to 1; where that is 0, colors come
-    from around it. Differentiable in all tensors.
+    from around it. Differentiable in all tensors. Where no gradient is wanted, ``out`` like ``matched``, or ``matched`` itself,
+    can take the result.
     """
-    change = (matched - original).contiguous()
-    return original + _smooth(change, original.contiguous(), strength, iterations, weights)
+    if matched.device.type != "cpu" or wants_gradient(matched, original, weights):
+        change = (matched - original).contiguous()
+        return original + _smooth(change, original.contiguous(), strength, iterations, weights)
+    # Without gradients, the change and then the result take the memory of the picture.
+    result = torch.empty_like(matched) if out is None else out
+    by_stripes(lambda target, *planes: torch.sub(*planes, out=target), result, matched, original)
+    _smooth_in_place(result, original, strength, iterations, weights)
+    by_stripes(lambda target, plane: target.add_(plane), result, original)
+    return result
 
 
 def _smooth(change: Tensor, original: Tensor, strength: float, iterations: Sequence[int], weights: Tensor | None) -> Tensor:
     """The smoothed ``change``, on the next smaller picture first."""
-    height, width = original.shape[1:]
+    size = change.shape[1:]
     smoothed = change
-    if len(iterations) > 1 and min(height, width) > _SMALLEST:
-        half = ((height + 1) // 2, (width + 1) // 2)
-        small_weights = None if weights is None else _resize(weights[None], half)[0]
+    if len(iterations) > 1 and min(size) > _SMALLEST:
+        half = _half(size)
         # Half as many pixels to the same distance: half the strength.
-        smoothed = _smooth(_resize(change, half), _resize(original, half), strength / 2, iterations[1:], small_weights)
-        smoothed = _resize(smoothed, (height, width))
-    if iterations[0] == 0:
-        return smoothed
-    if change.device.type != "cpu" or wants_gradient(smoothed, change, original, weights):
-        return _relax(smoothed, change, original, strength, iterations[0], weights)
-    result = torch.empty_like(smoothed)
-    lines = max(1, stripe_size(change.device) // width)
-    # A row is reached by one more row at each iteration; one more is the width of a difference.
-    reach = iterations[0] + 2
+        smoothed = _smooth(
+            _resize(change, half), _resize(original, half), strength / 2, iterations[1:], _smaller(weights, half)
+        )
+        smoothed = _resize(smoothed, size)
+    return _relax(smoothed, change, original, strength, iterations[0], weights) if iterations[0] else smoothed
 
-    def relax(first: int) -> None:
+
+def _smooth_in_place(
+    change: Tensor, original: Tensor, strength: float, iterations: Sequence[int], weights: Tensor | None
+) -> None:
+    """As :func:`_smooth`, without gradients, into the memory of ``change``."""
+    size = change.shape[1:]
+    smoothed = change
+    if len(iterations) > 1 and min(size) > _SMALLEST:
+        half = _half(size)
+        small = _resize(change, half)
+        # Where the change itself is of no more use, its memory is.
+        memory = change.movedim(0, -1)
+        free = iterations[0] == 0 and memory.is_contiguous()
+        original_room = memory.view(-1)[: small.numel()].view(small.shape) if free else torch.empty_like(small)
+        _smooth_in_place(small, _resize(original, half, original_room), strength / 2, iterations[1:], _smaller(weights, half))
+        smoothed = _resize(small, size, change if iterations[0] == 0 else None)
+    if iterations[0]:
+        _relax_in_place(smoothed, change, original, strength, iterations[0], weights)
+
+
+def _relax_in_place(
+    smoothed: Tensor, change: Tensor, original: Tensor, strength: float, iterations: int, weights: Tensor | None
+) -> None:
+    """As :func:`_relax`, by stripes, into the memory of ``change``, which may be that of ``smoothed``."""
+    # A row is reached by one more row at each iteration; one more is the width of a difference.
+    reach = iterations + 2
+    lines = max(reach, stripe_size(change.device) // change.shape[2])
+
+    def relax(first: int) -> tuple[int, Tensor]:
         top = max(0, first - reach)
         rows = slice(top, first + lines + reach)
-        weight_rows = None if weights is None else weights[rows]
-        relaxed = _relax(smoothed[:, rows], change[:, rows], original[:, rows], strength, iterations[0], weight_rows)
-        result[:, first : first + lines] = relaxed[:, first - top : first - top + lines]
+        start, wanted, texture = (plane[:, rows].contiguous() for plane in (smoothed, change, original))
+        relaxed = _relax(start, wanted, texture, strength, iterations, None if weights is None else weights[rows])
+        return first, relaxed[:, first - top : first - top + lines]
 
-    spread(relax, range(0, height, lines))
-    return result
+    def write(stripe: tuple[int, Tensor]) -> None:
+        change[:, stripe[0] : stripe[0] + lines] = stripe[1]
+
+    stripes = range(0, change.shape[1], lines)
+    done: list[tuple[int, Tensor]] = []
+    for first in range(0, len(stripes), _TOGETHER):
+        # Stripes are written when those beside them have been read.
+        relaxed = spread(relax, stripes[first : first + _TOGETHER])
+        spread(write, done)
+        done = relaxed
+    spread(write, done)
 
 
 def _relax(
@@ -110,5 +157,17 @@ def _relax(
     return smoothed
 
 
-def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    return interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+def _half(size: Sequence[int]) -> tuple[int, int]:
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
+
+
+def _smaller(weights: Tensor | None, size: tuple[int, int]) -> Tensor | None:
+    return None if weights is None else _resize(weights[None], size)[0]
+
+
+def _resize(image: Tensor, size: Sequence[int], out: Tensor | None = None) -> Tensor:
+    if out is None:
+        return interpolate(image[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
+    # That function has no argument for memory.
+    torch.ops.aten.upsample_bilinear2d.out(image[None], size, False, None, None, out=out[None])
+    return out

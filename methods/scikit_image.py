@@ -9,12 +9,16 @@ from numpy.typing import NDArray
 from skimage.exposure import match_histograms
 from torch import Tensor
 
-from ..kernels.dtypes import cast, nearest_end
-from ..kernels.workers import spread
+from ..kernels.dtypes import nearest_end
+from ..kernels.workers import by_stripes, spread
 from .transform import Part, Picture, Step
 
 Values: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float64] | None]
 """Values in [0, 1], shape ``[n]``, and how much each counts; None if all count the same."""
+
+# Channels with more pixels are matched in stripes of so many.
+_LARGE = 1 << 21
+_STRIPE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,17 +34,23 @@ class ReferenceValues(Part):
         return ReferenceValues(tuple(map(pooled_values, self.channels, other.channels)))
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
-        """Call scikit-image."""
-        frame = _rounded(pixels, picture.rounding)
-        matched = nearest_end(frame.detach().cpu().float())
+        """Call scikit-image, and do the same in less memory for large pictures."""
+        matched = torch.empty_like(pixels) if out is None else out
+        large = pixels[0].numel() > _LARGE and picture.weights is None
 
-        def match(index: int) -> None:
-            source, counted = channel_values(frame[index], picture.weights)
-            values = match_values(source, self.channels[min(index, len(self.channels) - 1)])
-            matched[index][counted] = torch.from_numpy(values).to(matched.dtype)
+        def match(channel: Tensor, reference: Values, target: Tensor) -> None:
+            if large:
+                _match_by_stripes(channel, reference, picture.rounding, target)
+                return
+            rounded = _rounded(channel, picture.rounding)
+            source, counted = channel_values(rounded, picture.weights)
+            clean = nearest_end(rounded.cpu().float())
+            clean[counted] = torch.from_numpy(match_values(source, reference)).to(clean.dtype)
+            target.copy_(clean)
 
-        spread(match, range(len(frame)))
-        return cast(matched, pixels)
+        planes = (pixels.detach(), [self.channels[min(index, len(self.channels) - 1)] for index in range(len(pixels))], matched)
+        list(map(match, *planes)) if large else spread(match, *planes)
+        return matched
 
 
 class SkimageStep(Step):
@@ -99,6 +109,36 @@ def match_values(source: Values, reference: Values) -> NDArray[np.float64]:
     _, position, quantiles = _distribution(source)
     levels, _, reference_quantiles = _distribution(reference)
     return np.interp(quantiles, reference_quantiles, levels)[position]
+
+
+def _match_by_stripes(channel: Tensor, reference: Values, rounding: float, out: Tensor) -> None:
+    """What :func:`match_values` makes of ``channel`` ``[H, W]``, where scikit-image would take the memory of many channels."""
+    levels, quantiles = _quantiles(reference)
+    flat = _rounded(channel, rounding).to("cpu", torch.float32, copy=True).flatten()
+    ordered: NDArray[np.float32] = (flat if bool(flat.isfinite().all()) else flat[flat.isfinite()]).clamp_(0, 1).numpy()
+    del flat
+    ordered.sort()
+
+    def match(stripe: Tensor, target: Tensor) -> None:
+        rounded = _rounded(stripe, rounding).cpu().float()
+        values = rounded.clamp(0, 1).flatten().numpy()
+        # What is looked up in its order is found at once.
+        order = np.argsort(values)
+        matched = np.empty(values.size, np.float32)
+        reached = np.searchsorted(ordered, values[order], "right") / max(1, len(ordered))
+        matched[order] = np.interp(reached, quantiles, levels)
+        target.copy_(torch.where(rounded.isfinite(), torch.from_numpy(matched).view(rounded.shape), nearest_end(rounded)))
+
+    by_stripes(match, channel, out, pixels=_STRIPE)
+
+
+def _quantiles(channel: Values) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The levels that occur, and the fraction of the weight at or below each."""
+    if channel[1] is not None:
+        levels, _, quantiles = _distribution(channel)
+        return levels, quantiles
+    levels, counts = np.unique(channel[0], return_counts=True)
+    return levels, counts.cumsum() / channel[0].size
 
 
 def _distribution(channel: Values) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]:

@@ -39,9 +39,13 @@ class Picture:
 
 
 class Part(ABC):
-    """A part of a transform; ``pointwise`` says whether the same color always goes to the same color."""
+    """A part of a transform.
+
+    ``pointwise``: the same color always goes to the same color. ``looks_back``: it needs the picture as it was as well.
+    """
 
     pointwise: ClassVar[bool] = True
+    looks_back: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
@@ -140,7 +144,7 @@ def complete(
         if index == len(parts):
             step = steps[index]
             if isinstance(step, Step):
-                now = picture if pixels is picture.pixels else Picture(pixels, picture.weights)
+                now = picture if index == 0 else Picture(pixels, picture.weights)
                 step = step.solve(step.measure(now) if step.measures_source else None, prepared[index])
             parts.append(step)
         if to_the_end or any(isinstance(later, Step) for later in steps[index + 1 :]):
