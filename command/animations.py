@@ -87,15 +87,17 @@ class AnimationRewriter:
         suffix = self._target.suffix.lower()
         if suffix not in SUFFIXES:
             raise ValueError(f"{self._target.name}: expected a name that ends in {', '.join(SUFFIXES)} for an animation")
-        check_fits(self._target.name, suffix, "uint8", alpha=False, quality=self._quality)
         self._header = read_header(self._source)
+        with open_by_pillow(self._source, self._header.encoding.kind) as opened:
+            check_fits(self._target.name, suffix, "uint8", False, max(opened.size), self._quality)
+            self._still_first, self._loops = bool(opened.info.get("default_image")), opened.info.get("loop")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
             try:
                 content = self._encode()
-            except ValueError as problem:
+            except (ValueError, RuntimeError) as problem:
                 raise ValueError(f"{self._target.name}: {problem}") from problem
             write_whole_file(self._target, content)
 
@@ -116,8 +118,7 @@ class AnimationRewriter:
 
     def _encode(self) -> bytes:
         kind, encoding, metadata = IMAGE_KINDS[self._target.suffix.lower()], self._header.encoding, self._header.metadata
-        with open_by_pillow(self._source, encoding.kind) as opened:
-            still_first, loops = bool(opened.info.get("default_image")), opened.info.get("loop")
+        still_first, loops = self._still_first, self._loops
         options: dict[str, Any] = {"save_all": True, "duration": self._durations if kind == "PNG" else self._rounded(kind)}
         if kind == "GIF":
             # Without a number, a GIF plays once.

@@ -16,6 +16,7 @@ from .paths import IMAGE_KINDS, LOSSY_KINDS
 from .png_chunks import with_chunks
 from .tiff_tags import with_tags
 
+_LONGEST = {"JPEG": 65500, "WEBP": 16383, "GIF": 65535}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     # Without exact, pixels that are transparent would lose their colors.
@@ -53,9 +54,11 @@ class Encoding:
         return cls("TIFF", {"compression": _COMPRESSIONS.get(compression, "deflate")})
 
 
-def check_fits(name: str, suffix: str, dtype: str, alpha: bool, quality: int | None) -> None:
-    """Raise a ValueError if a format cannot hold these pixels, or has no quality to choose."""
+def check_fits(name: str, suffix: str, dtype: str, alpha: bool, longest: int, quality: int | None) -> None:
+    """Raise a ValueError if a format cannot hold such pixels, ``longest`` of them a side, or has no quality to choose."""
     kind = IMAGE_KINDS[suffix]
+    if longest > _LONGEST.get(kind, longest):
+        raise ValueError(f"{name}: expected at most {_LONGEST[kind]} pixels a side for {suffix}, got {longest}")
     if dtype == "uint16" and kind not in ("PNG", "TIFF"):
         raise ValueError(f"{name}: expected PNG or TIFF for 16 bits, {suffix} holds 8")
     if dtype == "float32" and kind != "TIFF":

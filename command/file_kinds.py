@@ -20,7 +20,7 @@ _STARTS = {
 }
 _HEAD = 64
 # What libraries raise for damage, beside an OSError.
-_DAMAGE = (pyvips.Error, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
+_DAMAGE = (pyvips.Error, SyntaxError, ValueError, RuntimeError, EOFError, IndexError, ArithmeticError, struct.error, zlib.error)
 
 
 class FileError(OSError):

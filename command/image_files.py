@@ -129,13 +129,13 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile, *, quality: int | N
     if suffix not in IMAGE_KINDS:
         raise ValueError(f"{path.name}: expected a name that ends in {', '.join(IMAGE_KINDS)}")
     alpha = like.alpha is not None or like.pixels.shape[-1] == 4
-    check_fits(path.name, suffix, like.dtype, alpha, quality)
+    check_fits(path.name, suffix, like.dtype, alpha, max(pixels.shape[1:3]), quality)
     if like.alpha is not None:
         pixels = torch.cat([pixels, like.alpha], dim=-1)
     values = to_values(pixels[0], like.dtype)
     try:
         content = encode(suffix, values, like.header.metadata, like.header.encoding, quality)
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path.name}: {error}") from error
     except pyvips.Error as error:
         raise OSError(f"{path.name}: {' '.join(str(error).split())}") from error

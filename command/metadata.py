@@ -18,6 +18,7 @@ _EXIF, _XMP, _LONG_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"http:
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _RESOURCE, _IPTC_RESOURCE, _THUMBNAILS = b"8BIM", 0x0404, (0x0409, 0x040C)
 _SEGMENT = 65000
+_MOST_DOTS = 65536
 _APP1, _APP13, _COMMENT = 0xE1, 0xED, 0xFE
 _PER_INCH, _PER_CENTIMETER = 1, 2
 
@@ -42,6 +43,11 @@ class Metadata:
     tags: Tags | None = None
     segments: tuple[tuple[int, bytes], ...] = ()
 
+    @property
+    def resolution(self) -> tuple[float, float] | None:
+        """Dots an inch, if they are a number that every format has a place for."""
+        return self.dpi if self.dpi is not None and all(0 < dots < _MOST_DOTS for dots in self.dpi) else None
+
     @cached_property
     def orientation(self) -> int:
         """How the picture is turned, as EXIF numbers it from 1 to 8."""
@@ -58,7 +64,7 @@ class Metadata:
         options = {name: value for name, value in options.items() if value is not None}
         if kind in ("JPEG", "BMP"):
             # Pillow would take 96 for BMP.
-            options["dpi"] = self.dpi or (0, 0)
+            options["dpi"] = self.resolution or (0, 0)
         if kind == "JPEG":
             options["extra"] = self._segments()
         return options
@@ -76,13 +82,13 @@ class Metadata:
             chunks.append(png_chunks.xmp_chunk(self.xmp))
         if self.comment is not None:
             chunks.append(png_chunks.comment_chunk(self.comment))
-        if self.dpi is not None:
-            chunks.append(png_chunks.resolution_chunk(self.dpi))
+        if self.resolution is not None:
+            chunks.append(png_chunks.resolution_chunk(self.resolution))
         return chunks
 
     def to_tiff(self) -> Tags:
         """Tags of a TIFF with this."""
-        tags = dict(self.tags) if self.tags is not None else self._exif_tags() | tiff_tags.resolution_tags(self.dpi)
+        tags = dict(self.tags) if self.tags is not None else self._exif_tags() | tiff_tags.resolution_tags(self.resolution)
         values = {
             tiff_tags.PROFILE: self.profile,
             tiff_tags.XMP: self.xmp,
@@ -148,7 +154,7 @@ def read_opened(opened: Image.Image) -> Metadata:
         _without_thumbnail(exif.removeprefix(_EXIF)) if exif else None,
         info.get("xmp") or None,
         comment=comment.encode() if isinstance(comment, str) else comment,
-        dpi=dpi if opened.format == "BMP" and dpi and all(dpi) else None,
+        dpi=dpi if opened.format == "BMP" else None,
     )
     return _with_segments(metadata, opened) if isinstance(opened, JpegImagePlugin.JpegImageFile) else metadata
 

@@ -3,6 +3,7 @@
 Tags are kept as the bytes that they are, since libraries that read values guess at types and alphabets when they write them.
 """
 
+import contextlib
 import io
 import struct
 from dataclasses import dataclass
@@ -136,8 +137,10 @@ def _read_directory(file: IO[bytes], size: int, order: str, large: bool, start: 
             data = np.frombuffer(data, f">u{_UNITS[kind]}").astype(f"<u{_UNITS[kind]}").tobytes()
         tags[tag] = Tag(kind, data)
         if tag in _POINTERS.get(of, ()):
-            below = _read_directory(file, size, order, large, tags[tag].number, tag)
-            tags[tag] = Tag(_LONG, data, below)
+            pointer = tags.pop(tag).number
+            # As above, of a directory that is not there.
+            with contextlib.suppress(struct.error):
+                tags[tag] = Tag(_LONG, data, _read_directory(file, size, order, large, pointer, tag))
     return tags
 
 

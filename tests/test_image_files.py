@@ -137,6 +137,8 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, suffix: str, part: float) ->
         (np.zeros((4, 4, 4), np.uint8), "out.jpg", "out.jpg: expected PNG, TIFF or WebP for a picture with alpha"),
         (np.zeros((4, 4, 2), np.uint8), "out.jpeg", "out.jpeg: expected PNG, TIFF or WebP for a picture with alpha"),
         (np.zeros((4, 4, 3), np.uint8), "out.tga", "out.tga: expected a name that ends in .png"),
+        (np.zeros((1, 65501, 3), np.uint8), "out.jpg", "out.jpg: expected at most 65500 pixels a side for .jpg, got 65501"),
+        (np.zeros((16384, 1, 3), np.uint8), "out.webp", "out.webp: expected at most 16383 pixels a side"),
         (np.zeros((4, 4, 4), np.uint8), "out.bmp", "out.bmp: expected PNG, TIFF or WebP for a picture with alpha"),
         (np.full((4, 4, 4), 99, np.uint8), "out.gif", "out.gif: expected PNG, TIFF or WebP for a picture that is transparent"),
         (np.zeros((4, 4, 3), np.uint16), "out.gif", "out.gif: expected PNG or TIFF for 16 bits"),
