@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
 
@@ -14,6 +13,7 @@ FORMATS = ("png", "jpg", *WEBPS, *TIFFS, "gif", "bmp", "avif", "heic")
 ENDINGS = {name: f".{name.split('-')[0]}" for name in FORMATS}
 _DRAWN = 4000
 COUNT = 400
+_REASONS = {"format", "depth", "alpha", "frames", "profile", "damage", "output"}
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,15 @@ def drawn() -> list[Case]:
     return [draw(chance) for _ in range(_DRAWN)]
 
 
-def pairs(case: Case) -> Iterator[tuple[object, ...]]:
-    """The pairs of values in a case; those that are to be matched count for themselves, since a refusal hides the rest."""
-    values = [(field.name, getattr(case, field.name)) for field in fields(case)]
-    return ((case.verdict == "match", *pair) for pair in combinations(values, 2))
+def pairs(case: Case) -> set[tuple[object, ...]]:
+    """The pairs of values in a case, for themselves if it is to be matched, since a refusal hides the rest.
+
+    Of those that are to be matched what pixels there are counts, too, and of the others what they may be refused for.
+    """
+    every = set(combinations([(field.name, getattr(case, field.name)) for field in fields(case)], 2))
+    if case.verdict == "match":
+        return every | {("match", *pair) for pair in every} | {(case.format, case.depth, case.color, case.alpha)}
+    return every | {("refuse", *pair) for pair in every if {pair[0][0], pair[1][0]} <= _REASONS}
 
 
 def choose() -> list[Case]:
@@ -183,9 +188,7 @@ def choose() -> list[Case]:
     having: dict[tuple[object, ...], list[Case]] = defaultdict(list)
     for case in pool:
         for pair in pairs(case):
-            # A pair of two things that are refused anyhow tells nothing.
-            if pair[0] or len(having[pair]) < 40:
-                having[pair].append(case)
+            having[pair].append(case)
     missing = dict.fromkeys(sorted(having, key=lambda pair: (len(having[pair]), str(pair))))
     chosen: dict[Case, None] = {}
     while missing:

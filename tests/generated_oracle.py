@@ -84,14 +84,12 @@ class Shown:
 
 
 def read(path: Path) -> Shown:
-    """Read what is in a file, with Pillow, and what Pillow cannot read by hand."""
+    """Read what is in a file: with Pillow, but by hand what it has no mode for, and TIFF, which it turns upright."""
     data = path.read_bytes()
     if data[:4] in (b"II*\x00", b"MM\x00*"):
-        tags = _tags(data)
-        if np.max(tags.get(258, 1)) > 8:
-            shown = Shown("TIFF", [_wide_tiff(path)])
-            _tell(shown, {}, tags, data)
-            return shown
+        shown = Shown("TIFF", [_tiff(path)])
+        _tell(shown, {}, _tags(data), data)
+        return shown
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path) as picture:
@@ -107,7 +105,7 @@ def read(path: Path) -> Shown:
                 shown.frames = [_wide_png(data)]
             shown.loop = picture.info.get("loop") if count > 1 else None
             picture.seek(0)
-            _tell(shown, picture.info, _tags(data) if shown.format == "TIFF" else picture.getexif(), data)
+            _tell(shown, picture.info, picture.getexif(), data)
             if isinstance(picture, JpegImagePlugin.JpegImageFile):
                 shown.coding = {"tables": picture.quantization, "progressive": bool(picture.info.get("progressive"))}
                 shown.coding["sampling"] = JpegImagePlugin.get_sampling(picture) if picture.mode != "L" else None
@@ -189,30 +187,41 @@ def _unpacked(data: bytes) -> bytes:
         width = max(9, min(width, 12))
 
 
-def _wide_tiff(path: Path) -> np.ndarray:
-    """A TIFF of 16 bits or of floating point."""
+def _tiff(path: Path) -> np.ndarray:
+    """A TIFF as it is stored."""
     with tifffile.TiffFile(path) as file:
+        assert len(file.pages) == 1
         page: Any = file.pages[0]
         unpack = {1: bytes, 5: _unpacked, 8: zlib.decompress, 32946: zlib.decompress}[int(page.compression)]
         data = path.read_bytes()
         parts = zip(page.dataoffsets, page.databytecounts, strict=True)
         content = b"".join(unpack(data[offset : offset + length]) for offset, length in parts)
-        shape, dtype = (page.imagelength, page.imagewidth, page.samplesperpixel), page.dtype
+        height, width, channels = shape = page.imagelength, page.imagewidth, page.samplesperpixel
         assert not page.is_tiled
-        assert page.planarconfig == 1 or shape[2] == 1
+        assert page.planarconfig == 1 or channels == 1
+        if page.bitspersample == 1:
+            bits = np.unpackbits(np.frombuffer(content, np.uint8).reshape(height, -1), axis=1)[:, :width, None]
+            return (bits ^ (page.photometric == 0)) * np.uint8(255)
         if page.predictor == 3:
-            size = dtype.itemsize
-            rows = np.frombuffer(content, np.uint8).reshape(shape[0], -1, shape[2]).cumsum(1, dtype=np.uint8)
-            planes = rows.reshape(shape[0], size, -1).swapaxes(1, 2)
-            return np.ascontiguousarray(planes).view(f">f{size}").reshape(shape).astype(dtype)
-        values = np.frombuffer(content, dtype.newbyteorder(file.byteorder)).reshape(shape)
-        return (values.cumsum(1, dtype=dtype) if page.predictor == 2 else values).astype(dtype)
+            rows = np.frombuffer(content, np.uint8).reshape(height, -1, channels).cumsum(1, dtype=np.uint8)
+            planes = rows.reshape(height, page.dtype.itemsize, -1).swapaxes(1, 2)
+            return np.ascontiguousarray(planes).view(">f4").reshape(shape).astype(page.dtype)
+        values = np.frombuffer(content, page.dtype.newbyteorder(file.byteorder)).reshape(shape)
+        values = (values.cumsum(1, dtype=page.dtype) if page.predictor == 2 else values).astype(page.dtype)
+        if page.photometric == 3:
+            return np.asarray(page.colormap >> 8).astype(np.uint8).T[values[..., 0]]
+        if page.photometric == 5:
+            inks = Image.fromarray(values, "CMYK")
+            inks.info["icc_profile"] = None if page.iccprofile is None else bytes(page.iccprofile)
+            return _from_cmyk(inks)
+        return values
 
 
 def _tell(shown: Shown, info: dict[Any, Any], exif: Image.Exif, data: bytes) -> None:
     """What a file tells beside its pixels, field by field."""
     told = shown.told
-    told["orientation"] = exif.get(274)
+    # Upright is what there is without a word, too.
+    told["orientation"] = {1: None}.get(exif.get(274), exif.get(274))
     told |= {f"tag {tag}": _plain(value) for tag, value in exif.items() if tag not in _LAYOUT | _NAMED}
     for name, pointer in _INSIDE.items():
         told |= {f"{name} {tag}": _plain(value) for tag, value in exif.get_ifd(pointer).items()}
@@ -264,13 +273,16 @@ def _words(kind: bytes, content: bytes) -> tuple[bytes, ...]:
     return key, language, translated, zlib.decompress(text) if rest[0] else text
 
 
-def expected_told(source: Shown, target: str) -> dict[str, Any]:
-    """What of the source's the result has to tell, no more and no less, in a format."""
-    kept = {name: value for name, value in source.told.items() if name.split()[0] in _PLACES[target]}
-    if target != source.format:
-        # The name of a page is of TIFF alone.
+def wrongly_told(source: Shown, result: Shown) -> dict[str, tuple[Any, Any]]:
+    """What of the source's is not in the result though its format has a place for it, or was not in the source: both values."""
+    kept = {name: value for name, value in source.told.items() if name.split()[0] in _PLACES[result.format]}
+    if result.format != source.format:
+        # The name of a page is of TIFF alone, but nobody forbids to say it elsewhere; PNG has comments among its texts.
         kept.pop("tag 285", None)
-    return kept
+        allowed = {"tag 285": source.told.get("tag 285"), "text": [(b"tEXt", b"Comment", source.told.get("comment"))]}
+        kept |= {name: value for name, value in allowed.items() if name in result.told and result.told[name] == value}
+    told = {name: (kept.get(name), result.told.get(name)) for name in sorted({*kept, *result.told})}
+    return {name: values for name, values in told.items() if values[0] != values[1]}
 
 
 def weights_of(case: Case, source: Shown, index: int) -> tuple[np.ndarray | None, np.ndarray | None]:

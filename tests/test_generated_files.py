@@ -22,7 +22,7 @@ from generated_files import (
     write_reference,
     write_source,
 )
-from generated_oracle import Shown, difference, expected_told, match, read, references_of
+from generated_oracle import Shown, difference, match, read, references_of, wrongly_told
 from generated_profiles import convert, profile
 from launching import python
 from PIL import Image, ImageCms, ImageOps
@@ -120,11 +120,11 @@ def converted(case: Case) -> bool:
 
 def check_told(case: Case, source: Shown, result: Shown) -> None:
     """Compare what a result tells beside its pixels with what the source tells, field by field."""
-    wanted, told = expected_told(source, result.format), dict(result.told)
+    wrong = wrongly_told(source, result)
     if case.color == "cmyk":
-        wanted.pop("icc", None)
-        assert told.pop("icc", None) in (None, profile("srgb"))
-    assert told == wanted
+        assert result.told.get("icc") in (None, profile("srgb"))
+        wrong.pop("icc", None)
+    assert wrong == {}
     assert result.thumbnail is None or result.thumbnail != source.thumbnail
 
 
@@ -185,11 +185,14 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         )
         if lossless and not (case.format == "webp-lossless" and case.alpha == "full"):
             exact += 1
-            assert all(map(np.array_equal, shown.frames, frames))
+            # An animated WebP is transparent by nature.
+            assert all(
+                np.array_equal(got[..., : given.shape[-1]], given) for got, given in zip(shown.frames, frames, strict=True)
+            )
         told = {"exif": {"exif 36867", "place 2", "tag 271"}, "chunks": {"gAMA", "cHRM"}}
         told["text"] = {{"png": "text", "jpg": "comment", "gif": "comment"}.get(case.format, "tag 305")}
         assert (set() if case.meta in ("none", "all") else told.get(case.meta, {case.meta})) <= set(shown.told)
-        assert ("orientation" in shown.told) == (case.orientation > (1 if case.format == "avif" else 0))
+        assert ("orientation" in shown.told) == (case.orientation > 1)
         assert ("icc" in shown.told) == (case.profile != "none")
         assert (shown.thumbnail is not None) == (has(case, "exif") and case.format not in TIFFS) or case.format == "avif"
     assert exact > 70
