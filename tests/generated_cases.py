@@ -65,8 +65,8 @@ class Case:
         if self.frames == "animated" and self.ending in (".jpg", ".tif"):
             return "refuse"
         if self.alpha != "none" and self.ending == ".jpg":
-            # libwebp leaves out an alpha that is full throughout.
-            return "either" if self.alpha == "full" and self.format in WEBPS else "refuse"
+            # libwebp and libavif leave out an alpha that is full throughout.
+            return "either" if self.alpha == "full" and self.format in (*WEBPS, "avif") else "refuse"
         return "either" if self.damage == "ending" else "match"
 
 

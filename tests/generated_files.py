@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyvips
+import tifffile
 from generated_cases import WEBPS, Case
 from generated_profiles import profile
 from photos import photo_8bit
@@ -319,9 +320,13 @@ def _damaged(case: Case, data: bytes) -> bytes:
         return data[: len(data) // 2]
     if case.damage == "flipped":
         changed = bytearray(data)
-        # The pixels of these TIFFs are at the end; those of a PNG have their length written before them.
-        place = data.find(b"IDAT") + struct.unpack_from(">I", data, data.find(b"IDAT") - 4)[0] // 2
-        changed[place if case.format == "png" else -400] ^= 0x10
+        if case.format == "png":
+            # The length is written before the name.
+            place = data.find(b"IDAT") + 4 + struct.unpack_from(">I", data, data.find(b"IDAT") - 4)[0] // 2
+        else:
+            with tifffile.TiffFile(io.BytesIO(data)) as file:
+                place = file.pages[0].dataoffsets[0] + file.pages[0].databytecounts[0] // 2
+        changed[place] ^= 0x10
         return bytes(changed)
     garbage = np.random.default_rng(3).bytes(700)
     return {"empty": b"", "garbage": garbage}.get(case.damage, data)
