@@ -48,7 +48,7 @@ class Case:
         """That of the source, right or wrong."""
         if self.damage != "ending":
             return ENDINGS[self.format]
-        return {".png": ".jpg", ".jpg": ".webp", ".webp": ".png", ".tif": ".png", ".avif": ".jpg"}.get(
+        return {".png": ".jpg", ".jpg": ".png", ".webp": ".png", ".tif": ".png", ".avif": ".jpg"}.get(
             ENDINGS[self.format], ".png"
         )
 
@@ -178,7 +178,8 @@ def pairs(case: Case) -> set[tuple[object, ...]]:
     """
     every = set(combinations([(field.name, getattr(case, field.name)) for field in fields(case)], 2))
     if case.verdict == "match":
-        return every | {("match", *pair) for pair in every} | {(case.format, case.depth, case.color, case.alpha)}
+        kinds = {(case.format, case.depth, case.color, case.alpha), (case.format, case.alpha, case.frames, case.output)}
+        return every | {("match", *pair) for pair in every} | kinds
     return every | {("refuse", *pair) for pair in every if {pair[0][0], pair[1][0]} <= _REASONS}
 
 

@@ -385,10 +385,12 @@ def difference(expected: np.ndarray, result: Shown, index: int, unsteady: tuple[
     at_most, on_average = (step * 1.01, step) if unsteady is None else (max(3.0, unsteady[0]), 0.6 + unsteady[1])
     if lossy:
         at_most, on_average = 255, coding.mean() * 1.25 + (0.75 if unsteady is None else on_average)
-    if apart.max() <= at_most and apart.mean() <= on_average:
+    # Where colors are converted, single pixels may be moved far by what another one has been rounded to.
+    most = float(apart.max() if unsteady is None else np.percentile(apart, 99))
+    if most <= at_most and apart.mean() <= on_average:
         return None
     wanted = f"{at_most:.4f} levels apart at most and {on_average:.4f} on average"
-    return f"expected {wanted}, got {apart.max():.4f} and {apart.mean():.4f}"
+    return f"expected {wanted}, got {most:.4f} and {apart.mean():.4f}"
 
 
 def unsteadiness(case: Case, source: Shown, reference: tuple[np.ndarray, np.ndarray | None]) -> tuple[float, float]:
