@@ -349,8 +349,8 @@ def match(
     return [result.frame.out.movedim(0, -1).numpy() for result in results]
 
 
-COLORED = ("WEBP", "GIF")
-"""Formats that have no gray, or have it at times."""
+COLORED = ("WEBP", "GIF", "AVIF")
+"""Formats that have no gray, or none with alpha."""
 
 
 def _encoded(values: np.ndarray, like: Shown) -> np.ndarray:
@@ -375,7 +375,7 @@ def difference(expected: np.ndarray, result: Shown, index: int, unsteady: tuple[
     ``unsteady``: by how much at most and on average it may differ besides, since colors were converted.
     """
     got, alpha = result.colors[index], result.alphas[index]
-    if result.format in COLORED and got.shape[-1] == 3:
+    if result.format in COLORED and got.shape[-1] == 3 and (result.format != "AVIF" or alpha is not None):
         expected = np.broadcast_to(expected, got.shape)
     if got.shape != expected.shape:
         return f"expected the shape {expected.shape}, got {got.shape}"

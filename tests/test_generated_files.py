@@ -175,6 +175,21 @@ def test_a_format_without_orientation(suffix: str, tmp_path: Path, capsys: pytes
         assert read(tmp_path / f"out{suffix}").frames[0].shape[:2] == values.shape[1::-1]
 
 
+@pytest.mark.parametrize("alpha", ["none", "cutout"])
+@pytest.mark.parametrize("suffix", [".webp", ".avif"])
+def test_a_format_without_gray(suffix: str, alpha: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = next(case for case in CASES if case.verdict == "match" and case.format == "png" and case.depth == "8")
+    plain = replace(good, color="gray", profile="gray22", alpha=alpha, frames="still", orientation=0, meta="none")
+    write_source(tmp_path / "picture.png", plain)
+    status = called([str(tmp_path / "picture.png"), "-r", str(tmp_path / "picture.png"), "-o", str(tmp_path / f"out{suffix}")])
+    if status:
+        check_refusal(capsys.readouterr().err, "picture.png", f"out{suffix}")
+    else:
+        result = read(tmp_path / f"out{suffix}")
+        # A profile for gray says nothing of colors, and those who read it refuse it.
+        assert result.frames[0].shape[-1] < 3 or result.told.get("icc", bytes(20))[16:20] != b"GRAY"
+
+
 @pytest.mark.parametrize("suffix", [".gif", ".bmp"])
 def test_a_format_without_profile(suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = reference_of("p3")
