@@ -6,7 +6,6 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from comfyui_histogram_match.clip.frames import Clip, Frame, Reference
 from comfyui_histogram_match.clip.run import match_clip
 from comfyui_histogram_match.clip.settings import MatchSettings
 from generated_cases import Case
+from generated_decoding import chunks_of, unpacked, wide_png
 from generated_files import REFERENCE_TURN, cmyk_profile, painted, reference_of, stored
 from generated_profiles import convert, encoded, linear, profile
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin
@@ -105,7 +105,7 @@ def read(path: Path) -> Shown:
                 # Whether an animation has an alpha that is full is for its encoder to choose.
                 shown.frames = [frame[..., :-1] for frame in shown.frames]
             if shown.format == "PNG" and data[24] == 16:
-                shown.frames = [_wide_png(data)]
+                shown.frames = [wide_png(data)]
             shown.loop = picture.info.get("loop") if count > 1 else None
             picture.seek(0)
             _tell(shown, picture.info, picture.getexif(), data)
@@ -141,61 +141,12 @@ def _from_cmyk(picture: Image.Image) -> np.ndarray:
     return np.array(converted)
 
 
-def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG."""
-    place = 8
-    while place < len(data):
-        length, kind = struct.unpack_from(">I4s", data, place)
-        content = data[place + 8 : place + 8 + length]
-        assert struct.unpack_from(">I", data, place + 8 + length)[0] == zlib.crc32(kind + content)
-        yield kind, content
-        place += length + 12
-
-
-def _wide_png(data: bytes) -> np.ndarray:
-    """A PNG of 16 bits."""
-    width, height, _, kind, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
-    assert not interlaced
-    channels = {0: 1, 4: 2, 2: 3, 6: 4}[kind]
-    step, rows = channels * 2, []
-    content = np.frombuffer(zlib.decompress(b"".join(part for name, part in chunks_of(data) if name == b"IDAT")), np.uint8)
-    above = np.zeros(width * step + step, int)
-    for filtered, *line in content.reshape(height, -1).astype(int).tolist():
-        row = [0] * step + line
-        for index in range(step, len(row)):
-            left, up, corner = row[index - step], int(above[index]), int(above[index - step])
-            nearest = min((left, up, corner), key=lambda value: abs(left + up - corner - value))
-            row[index] = (row[index] + (0, left, up, (left + up) // 2, nearest)[filtered]) % 256
-        above = np.array(row)
-        rows.append(above[step:].astype(np.uint8))
-    return np.stack(rows).view(">u2").astype(np.uint16).reshape(height, width, channels)
-
-
-def _unpacked(data: bytes) -> bytes:
-    """What LZW as TIFF has it was made of."""
-    bits, place, width, table, last, out = int.from_bytes(data, "big"), len(data) * 8, 9, [], b"", []
-    while True:
-        place -= width
-        code = bits >> place & (1 << width) - 1
-        if code == 257:
-            return b"".join(out)
-        if code == 256:
-            table, last, width = [bytes([level]) for level in range(256)] + [b"", b""], b"", 9
-            continue
-        entry = table[code] if code < len(table) else last + last[:1]
-        if last:
-            table.append(last + entry[:1])
-        out.append(entry)
-        last, width = entry, len(f"{len(table) + 1:b}")
-        width = max(9, min(width, 12))
-
-
 def _tiff(path: Path) -> np.ndarray:
     """A TIFF as it is stored."""
     with tifffile.TiffFile(path) as file:
         assert len(file.pages) == 1
         page: Any = file.pages[0]
-        unpack = {1: bytes, 5: _unpacked, 8: zlib.decompress, 32946: zlib.decompress}[int(page.compression)]
+        unpack = {1: bytes, 5: unpacked, 8: zlib.decompress, 32946: zlib.decompress}[int(page.compression)]
         data = path.read_bytes()
         parts = zip(page.dataoffsets, page.databytecounts, strict=True)
         content = b"".join(unpack(data[offset : offset + length]) for offset, length in parts)
@@ -349,6 +300,10 @@ def match(
     return [result.frame.out.movedim(0, -1).numpy() for result in results]
 
 
+COLORED = ("WEBP", "GIF", "AVIF")
+"""Formats that have no gray, or none with alpha."""
+
+
 def _encoded(values: np.ndarray, like: Shown) -> np.ndarray:
     """Colors as the format of a result shows them."""
     file, levels = io.BytesIO(), np.round(values * 255).astype(np.uint8)
@@ -371,6 +326,8 @@ def difference(expected: np.ndarray, result: Shown, index: int, unsteady: tuple[
     ``unsteady``: by how much at most and on average it may differ besides, since colors were converted.
     """
     got, alpha = result.colors[index], result.alphas[index]
+    if result.format in COLORED and got.shape[-1] == 3 and (result.format != "AVIF" or alpha is not None):
+        expected = np.broadcast_to(expected, got.shape)
     if got.shape != expected.shape:
         return f"expected the shape {expected.shape}, got {got.shape}"
     apart = np.abs(got - expected) * 255
@@ -385,16 +342,21 @@ def difference(expected: np.ndarray, result: Shown, index: int, unsteady: tuple[
     at_most, on_average = (step * 1.01, step) if unsteady is None else (max(3.0, unsteady[0]), 0.6 + unsteady[1])
     if lossy:
         at_most, on_average = 255, coding.mean() * 1.25 + (0.75 if unsteady is None else on_average)
-    if apart.max() <= at_most and apart.mean() <= on_average:
+    # Where colors are converted, single pixels may be moved far by what another one has been rounded to.
+    most = float(apart.max() if unsteady is None else np.percentile(apart, 99))
+    if most <= at_most and apart.mean() <= on_average:
         return None
     wanted = f"{at_most:.4f} levels apart at most and {on_average:.4f} on average"
-    return f"expected {wanted}, got {apart.max():.4f} and {apart.mean():.4f}"
+    return f"expected {wanted}, got {most:.4f} and {apart.mean():.4f}"
 
 
 def unsteadiness(case: Case, source: Shown, reference: tuple[np.ndarray, np.ndarray | None]) -> tuple[float, float]:
     """How far apart results are, at most and on average, of references that are as far apart as conversions are."""
     pixels, weights = reference
-    noise = np.random.default_rng(7).normal(0, 0.001, pixels.shape).astype(np.float32)
-    pair = zip(match(case, source, reference), match(case, source, (np.clip(pixels + noise, 0, 1), weights)), strict=True)
-    apart = [np.abs(one - other) * 255 for one, other in pair]
+    apart, steady = [], match(case, source, reference)
+    # Of few colors, sliced makes jumps.
+    for deviation in (1e-6, 1e-5, 1e-4, 1e-3) if case.method == "sliced" else (1e-3,):
+        noise = np.random.default_rng(7).normal(0, deviation, pixels.shape).astype(np.float32)
+        moved = match(case, source, (np.clip(pixels + noise, 0, 1), weights))
+        apart += [np.abs(one - other) * 255 for one, other in zip(steady, moved, strict=True)]
     return 2 * max(float(frame.max()) for frame in apart), 2 * max(float(frame.mean()) for frame in apart)
