@@ -140,11 +140,10 @@ class Matcher:
         # Steps may write over what they are given, unless one looks back at it or it is the caller's, or one plane for three.
         kept = self.gradient or any(isinstance(part, Part) and part.looks_back for part in self.steps)
         picture = self._picture(colors, mask, room=out if fits and not kept and len(out) == 3 else None)
-        memory: Tensor | None = picture.pixels
+        memory = picture.pixels
         if kept or picture.pixels.data_ptr() == colors.data_ptr() or picture.pixels.stride(0) == 0:
             memory = out if fits and out.shape == picture.pixels.shape else _new_memory(picture)
-            memory = None if self.gradient else memory
-        _, pixels = complete(transform, self.steps, picture, reference.parts, memory)
+        _, pixels = complete(transform, self.steps, picture, reference.parts, None if self.gradient else memory)
         if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or change is not None or not self.channelwise:
             self._write(frame, picture, pixels, change)
         return Matched(frame, replace(reference.report, image_missing=picture.missing, image_outside=int(picture.outside)))

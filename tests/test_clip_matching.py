@@ -368,9 +368,9 @@ class TestLength:
         steps, begun, ended = [], [], []
         picture = Matcher._picture
 
-        def counted(*arguments: Any) -> Any:
+        def counted(*arguments: Any, **named: Any) -> Any:
             begun.append(None)
-            made = picture(*arguments)
+            made = picture(*arguments, **named)
             ended.append(None)
             return made
 
@@ -504,9 +504,9 @@ def test_whatever_the_device_has_no_memory_for_is_told(source_stats: str, monkey
 
     picture = Matcher._picture
 
-    def fail_first(self: Matcher, *arguments: Any) -> Any:
+    def fail_first(self: Matcher, *arguments: Any, **named: Any) -> Any:
         out_of_memory(self)
-        return picture(self, *arguments)
+        return picture(self, *arguments, **named)
 
     monkeypatch.setattr(Matcher, "_picture", fail_first)
     image, reference = torch.rand(3, 6, 6, 3), torch.rand(1, 6, 6, 3)

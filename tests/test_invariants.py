@@ -11,6 +11,8 @@ from comfyui_histogram_match import HistogramMatching, cumulative_distribution, 
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
+# Told where it is meant.
+pytestmark = pytest.mark.filterwarnings("ignore:.*(values far outside|have no frame):RuntimeWarning")
 ODD_VALUES = (float("nan"), float("inf"), -float("inf"), -0.0, -1e-9, 1 + 1e-6, 3e38, -3e38, 1e-45, 0.5)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
