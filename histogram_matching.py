@@ -201,7 +201,8 @@ class HistogramMatching(torch.nn.Module):
             reference_weights: the same for ``reference``.
 
         Returns:
-            The image's shape, dtype and memory order, values in [0, 1], differentiable in all arguments.
+            The image's shape, dtype and memory order, values in [0, 1], differentiable in all arguments. A gradient beyond
+            what its dtype holds, as slopes between 65536 bins are in float16, is the greatest number that it does hold.
 
         Raises:
             TypeError: an argument is not a floating-point tensor.

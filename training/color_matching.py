@@ -68,8 +68,9 @@ class ColorMatching(torch.nn.Module):
             reference_weights: the same for ``reference``.
 
         Returns:
-            The image's shape and dtype. The linear methods, and all in other color spaces than RGB, can leave [0, 1]. A
-            ``RuntimeWarning`` says where a gradient is asked of a method that has none.
+            The image's shape and dtype. The linear methods, and all in other color spaces than RGB, can leave [0, 1]. What is
+            beyond the dtype, in the result or in a gradient, is the greatest number that it holds, and through the rotations
+            of sliced gradients stay within 1e12. A ``RuntimeWarning`` says where a gradient is asked of a method that has none.
 
         Raises:
             TypeError: an argument is not a floating-point tensor.
