@@ -89,13 +89,14 @@ def _smooth_in_place(
     smoothed = change
     if len(iterations) > 1 and min(size) > _SMALLEST:
         half = _half(size)
-        small = _resize(change, half)
+        small = _resize_without_gradient(change, _interleaved(change, half))
         # Where the change itself is of no more use, its memory is.
         memory = change.movedim(0, -1)
         free = iterations[0] == 0 and memory.is_contiguous()
-        original_room = memory.view(-1)[: small.numel()].view(small.shape) if free else torch.empty_like(small)
-        _smooth_in_place(small, _resize(original, half, original_room), strength / 2, iterations[1:], _smaller(weights, half))
-        smoothed = _resize(small, size, change if iterations[0] == 0 else None)
+        room = memory.view(-1)[: small.numel()].view(*half, -1).movedim(-1, 0) if free else torch.empty_like(small)
+        _resize_without_gradient(original, room)
+        _smooth_in_place(small, room, strength / 2, iterations[1:], _smaller(weights, half))
+        smoothed = _resize_without_gradient(small, change if iterations[0] == 0 else _interleaved(change, size))
     if iterations[0]:
         _relax_in_place(smoothed, change, original, strength, iterations[0], weights)
 
@@ -165,9 +166,16 @@ def _smaller(weights: Tensor | None, size: tuple[int, int]) -> Tensor | None:
     return None if weights is None else _resize(weights[None], size)[0]
 
 
-def _resize(image: Tensor, size: Sequence[int], out: Tensor | None = None) -> Tensor:
-    if out is None:
-        return interpolate(image[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
-    # That function has no argument for memory.
-    torch.ops.aten.upsample_bilinear2d.out(image[None], size, False, None, None, out=out[None])
+def _resize(image: Tensor, size: Sequence[int]) -> Tensor:
+    return interpolate(image[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
+
+
+def _resize_without_gradient(image: Tensor, out: Tensor) -> Tensor:
+    """As :func:`_resize`, which has no argument for memory; where channels are neighbors in both, nothing is copied."""
+    torch.ops.aten.upsample_bilinear2d.out(image[None], out.shape[1:], False, None, None, out=out[None])
     return out
+
+
+def _interleaved(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Memory for an image of another size, in which the channels of a pixel are neighbors."""
+    return image.new_empty(*size, len(image)).movedim(-1, 0)

@@ -114,10 +114,11 @@ def match_values(source: Values, reference: Values) -> NDArray[np.float64]:
 def _match_by_stripes(channel: Tensor, reference: Values, rounding: float, out: Tensor) -> None:
     """What :func:`match_values` makes of ``channel`` ``[H, W]``, where scikit-image would take the memory of many channels."""
     levels, quantiles = _quantiles(reference)
-    flat = _rounded(channel, rounding).to("cpu", torch.float32, copy=True).flatten()
-    ordered: NDArray[np.float32] = (flat if bool(flat.isfinite().all()) else flat[flat.isfinite()]).clamp_(0, 1).numpy()
-    del flat
+    ordered: NDArray[np.float32] = _rounded(channel, rounding).to("cpu", torch.float32, copy=True).flatten().numpy()
     ordered.sort()
+    # NaN comes last.
+    ordered = ordered[np.searchsorted(ordered, -np.inf, "right") : np.searchsorted(ordered, np.inf)]
+    ordered.clip(0, 1, out=ordered)
 
     def match(stripe: Tensor, target: Tensor) -> None:
         rounded = _rounded(stripe, rounding).cpu().float()
