@@ -116,8 +116,9 @@ def _match_by_stripes(channel: Tensor, reference: Values, rounding: float, out: 
     levels, quantiles = _quantiles(reference)
     ordered: NDArray[np.float32] = _rounded(channel, rounding).to("cpu", torch.float32, copy=True).flatten().numpy()
     ordered.sort()
-    # NaN comes last.
-    ordered = ordered[np.searchsorted(ordered, -np.inf, "right") : np.searchsorted(ordered, np.inf)]
+    # NaN comes last. A bound of another dtype would copy all.
+    lowest, highest = np.float32(-np.inf), np.float32(np.inf)
+    ordered = ordered[np.searchsorted(ordered, lowest, "right") : np.searchsorted(ordered, highest)]
     ordered.clip(0, 1, out=ordered)
 
     def match(stripe: Tensor, target: Tensor) -> None:
