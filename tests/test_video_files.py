@@ -18,6 +18,7 @@ from comfyui_histogram_match import command, match_images
 from comfyui_histogram_match.command import video_files
 from comfyui_histogram_match.command.run import main
 from comfyui_histogram_match.command.video_files import VideoRewriter, read_frames
+from launching import python
 from PIL import Image
 from torch import Tensor
 
@@ -302,3 +303,30 @@ def test_without_pyav_videos_are_refused_and_pictures_work(
     with pytest.raises(SystemExit):
         main(["clip.mp4", "--reference", "look.png", "--output", "out.mp4"])
     assert capsys.readouterr().err == f'videos need PyAV: {sys.executable} -m pip install "av>=18"\n'
+
+
+KILLED = """
+import os
+from comfyui_histogram_match.command import video_files
+from comfyui_histogram_match.command.run import main
+
+write, written = video_files.VideoRewriter.write, []
+
+def write_three(self, pixels):
+    write(self, pixels)
+    written.append(pixels)
+    if len(written) == 3:
+        os.kill(os.getpid(), 9)
+
+video_files.VideoRewriter.write = write_three
+main(["clip.mp4", "--reference", "look.png", "--output", "out/clip.mp4"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_the_next_run_removes_what_a_killed_one_has_left(folder: Path) -> None:
+    assert python(KILLED, folder)[0] == -9
+    (left,) = (folder / "out").iterdir()
+    assert left.name.startswith(".histogram-match-")
+    assert main(["clip.mp4", "--reference", "look.png", "--output", "out/clip.mp4"]) == 0
+    assert [path.name for path in (folder / "out").iterdir()] == ["clip.mp4"]
