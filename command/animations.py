@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from .encoders import check_fits, save_options, with_palette
+from .color_profiles import check_profile
+from .encoders import check_fits, fit, save_options, to_picture, with_palette
 from .file_kinds import FileError, kind_of, plain_errors
-from .image_files import open_by_pillow, read_header, to_pixels, to_values
+from .image_files import in_colors, open_by_pillow, read_header, to_pixels, to_values
 from .paths import IMAGE_KINDS
 from .png_chunks import read_chunks, with_chunks
 from .whole_files import write_whole_file
@@ -62,7 +63,7 @@ def count_frames(path: Path) -> int:
 
 
 def read_frames(path: Path) -> Iterator[Tensor]:
-    """Decode an animation to whole frames, float32 ``[H, W, C]`` in [0, 1] with C of 3, or 4 if they have alpha.
+    """Decode an animation to whole frames, float32 ``[H, W, C]`` in [0, 1] with C from 1 to 4: gray or RGB, and alpha.
 
     Raises:
         OSError: there is no such file, it is damaged, or has more than 8 bits; the text does not name the file.
@@ -88,8 +89,15 @@ class AnimationRewriter:
         if suffix not in SUFFIXES:
             raise ValueError(f"{self._target.name}: expected a name that ends in {', '.join(SUFFIXES)} for an animation")
         self._header = read_header(self._source)
+        metadata = self._header.metadata
+        if IMAGE_KINDS[suffix] == "AVIF" and metadata.orientation > 1:
+            # Pillow's encoder ends the whole process.
+            raise ValueError(
+                f"{self._target.name}: expected PNG or WebP for an animation that EXIF turns, .avif cannot be written so"
+            )
         with open_by_pillow(self._source, self._header.encoding.kind) as opened:
             check_fits(self._target.name, suffix, "uint8", False, max(opened.size), self._quality)
+            check_profile(metadata.profile, 1 if opened.mode in ("1", "L", "LA") else 3)
             self._still_first, self._loops = bool(opened.info.get("default_image")), opened.info.get("loop")
         return self
 
@@ -114,10 +122,12 @@ class AnimationRewriter:
 
     def write(self, pixels: Tensor) -> None:
         """Write the next frame: floating point, shape ``[H, W, C]`` as it was read, values in [0, 1]."""
-        self._written.append(Image.fromarray(to_values(pixels, "uint8")))
+        kind = IMAGE_KINDS[self._target.suffix.lower()]
+        fitted, self._metadata = fit(kind, pixels, self._header.metadata, self._source.name)
+        self._written.append(to_picture(to_values(fitted, "uint8")))
 
     def _encode(self) -> bytes:
-        kind, encoding, metadata = IMAGE_KINDS[self._target.suffix.lower()], self._header.encoding, self._header.metadata
+        kind, encoding, metadata = IMAGE_KINDS[self._target.suffix.lower()], self._header.encoding, self._metadata
         still_first, loops = self._still_first, self._loops
         options: dict[str, Any] = {"save_all": True, "duration": self._durations if kind == "PNG" else self._rounded(kind)}
         if kind == "GIF":
@@ -131,7 +141,7 @@ class AnimationRewriter:
             frames = self._written
         if kind == "PNG":
             options |= _PNG | {"default_image": still_first, "duration": self._durations[still_first:]}
-        options |= save_options(kind, encoding, self._quality) | metadata.options(kind)
+        options |= save_options(kind, encoding, self._quality, frames[0].mode == "L") | metadata.options(kind)
         content = io.BytesIO()
         frames[0].save(content, kind, append_images=frames[1:], **options)
         return with_chunks(content.getvalue(), metadata.to_png()) if kind == "PNG" else content.getvalue()
@@ -152,9 +162,9 @@ def _decode(path: Path) -> Iterator[tuple[Tensor, float]]:
                 file.seek(_DEPTH)
                 if (bits := file.read(1)[0]) > 8:
                     raise FileError(f"expected an animation of 8 bits, got {bits}")
-        # Of a GIF, a later frame may be transparent where the first is not.
-        alpha = kind == "GIF" or opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info
+        # Of a GIF, a later frame may be transparent or colored where the first is not.
+        mode = "RGBA" if kind == "GIF" else in_colors(opened).mode
         for index in range(getattr(opened, "n_frames", 1)):
             opened.seek(index)
-            pixels = to_pixels(np.asarray(opened.convert("RGBA" if alpha else "RGB")))
-            yield pixels, opened.info.get("duration", 0)
+            values = np.asarray(opened.convert(mode))
+            yield to_pixels(values.reshape(*values.shape[:2], -1)), opened.info.get("duration", 0)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .animations import AnimationRewriter, is_animation, read_frames
+from .encoders import Encoding
 from .file_kinds import about
-from .image_files import read_header
+from .image_files import ImageHeader, read_header
+from .metadata import Metadata
 from .paths import is_video
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ def is_clip(path: Path) -> bool:
 
 
 def read_clip(path: Path) -> Iterator[Tensor]:
-    """Decode to frames, float32 ``[H, W, C]`` in [0, 1] with C of 3 or 4; errors name the file."""
+    """Decode to frames, float32 ``[H, W, C]`` in [0, 1] with C from 1 to 4: gray or RGB, and alpha; errors name the file."""
     if is_video(path):
         from . import video_files
 
@@ -31,9 +33,9 @@ def read_clip(path: Path) -> Iterator[Tensor]:
             yield from read_frames(path)
 
 
-def profile_of(path: Path) -> bytes | None:
-    """The ICC profile of a clip's colors; None means sRGB."""
-    return None if is_video(path) else read_header(path).metadata.profile
+def read_clip_header(path: Path) -> ImageHeader:
+    """What is known of a clip without decoding it: of videos, nothing, since they are read upright and as sRGB."""
+    return ImageHeader(Metadata(), Encoding("video")) if is_video(path) else read_header(path)
 
 
 def rewrite_clip(source: Path, target: Path, quality: int | None, crf: int | None) -> Any:

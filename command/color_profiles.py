@@ -33,7 +33,7 @@ def convert(pixels: Tensor, own: bytes | None, wanted: bytes | None, name: str) 
     import torch
 
     colors = pixels.shape[-1]
-    if wanted is not None and _is_gray(wanted) and colors == 3:
+    if wanted is not None and is_gray(wanted) and colors == 3:
         wanted = None
     if same_colors(own, wanted, colors, name):
         return pixels
@@ -63,29 +63,34 @@ def same_colors(own: bytes | None, wanted: bytes | None, colors: int = 3, name: 
 
 
 def check_profile(profile: bytes | None, colors: int, place: str = "") -> None:
-    """Raise a ValueError if a profile cannot be used for pixels of 1 or 3 channels; its text begins with ``place``."""
+    """Raise a ValueError if a profile cannot be used for pixels of 1, 3 or 4 channels; its text begins with ``place``."""
     if profile is not None and not _is_usable(profile, colors):
-        kind = "gray" if colors == 1 else "RGB"
+        kind = {1: "gray", 3: "RGB", 4: "CMYK"}[colors]
         raise ValueError(f"{place}expected a color profile for {kind}, got one that is damaged or for other pictures")
 
 
-def _is_gray(profile: bytes) -> bool:
+def is_gray(profile: bytes) -> bool:
+    """Whether a profile is one for gray pictures."""
     return profile[16:20] == b"GRAY"
 
 
 @lru_cache(maxsize=64)
 def _is_usable(profile: bytes, colors: int) -> bool:
-    if profile[16:20] not in (b"RGB ", b"GRAY") or (_is_gray(profile) and colors == 3):
+    if profile[16:20] not in {1: (b"RGB ", b"GRAY"), 3: (b"RGB ",), 4: (b"CMYK",)}[colors]:
         return False
     try:
-        _by_two_steps(np.zeros((1, 1, 1 if _is_gray(profile) else 3), np.uint16), profile, profile)
+        if colors == 4:
+            # From CMYK, libvips would go by the standard profile without a word; to it, it does not.
+            _with_profile(pyvips.Image.black(1, 1, bands=3).copy(interpretation="lab"), profile).icc_export(**_INTENT)
+        else:
+            _by_two_steps(np.zeros((1, 1, 1 if is_gray(profile) else 3), np.uint16), profile, profile)
     except pyvips.Error:
         return False
     return True
 
 
 def _convert(values: NDArray[Any], own: bytes | None, wanted: bytes | None) -> NDArray[np.uint16]:
-    if values.shape[-1] == 1 and not (own is not None and _is_gray(own)):
+    if values.shape[-1] == 1 and not (own is not None and is_gray(own)):
         values = np.repeat(values, 3, axis=-1)
     changed = (_by_one_step if values.dtype == np.uint8 else _by_two_steps)(values, own, wanted)
     return changed.reshape(*values.shape[:2], -1)

@@ -7,11 +7,11 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
-from .clips import is_clip, read_clip
+from .clips import is_clip, read_clip, read_clip_header
 from .file_kinds import NamedError, about
-from .image_files import read_image
+from .image_files import colors_of, read_image
 from .job import Job
-from .masks import upright
+from .orientation import upright
 from .paths import Pair, is_histogram
 from .whole_files import write_whole_file
 
@@ -62,7 +62,7 @@ def _thumbnail(path: Path) -> Image.Image:
             pixels = _first_picture(path)
     except NamedError as error:
         return _blank(str(error))
-    picture = Image.fromarray((pixels[..., :3].clamp(0, 1) * 255).round().byte().numpy())
+    picture = Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().numpy())
     picture = ImageOps.contain(picture, (_SIDE, _SIDE))
     cell = _blank(path.name, picture.height)
     cell.paste(picture, (0, 0))
@@ -70,12 +70,13 @@ def _thumbnail(path: Path) -> Image.Image:
 
 
 def _first_picture(path: Path) -> Tensor:
-    """The first picture of a file, upright, ``[H, W, 3 or 4]``."""
+    """The first picture of a file, upright, ``[H, W, 3]``."""
     if is_clip(path):
-        return next(read_clip(path))
-    file = read_image(path)
-    pixels = upright(file.pixels[0], file.orientation)
-    return pixels if pixels.shape[-1] > 1 else pixels.expand(-1, -1, 3)
+        pixels, orientation = next(read_clip(path)), read_clip_header(path).metadata.orientation
+    else:
+        file = read_image(path)
+        pixels, orientation = file.pixels[0], file.orientation
+    return upright(colors_of(pixels), orientation).expand(-1, -1, 3)
 
 
 def _blank(text: str, height: int = 0) -> Image.Image:

@@ -1,27 +1,34 @@
 """Turn pixels into files of each format, at the quality of the file they come from."""
 
+from __future__ import annotations
+
 import io
 import sys
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyvips
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from .color_profiles import convert, is_gray
 from .file_kinds import FileError
 from .metadata import Metadata
+from .orientation import upright
 from .paths import IMAGE_KINDS, LOSSY_KINDS
 from .png_chunks import with_chunks
 from .tiff_tags import with_tags
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LONGEST = {"JPEG": 65500, "WEBP": 16383, "GIF": 65535}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     # Without exact, pixels that are transparent would lose their colors.
     "WEBP": {"quality": 95, "exact": True},
-    "AVIF": {"quality": 90, "subsampling": "4:4:4"},
+    "AVIF": {"quality": 90, "subsampling": "4:4:4", "advanced": {"alpha:lossless": "1"}},
     "HEIF": {"quality": 90},
 }
 # TIFF compressions without loss, by their numbers in the file and the names that libvips has for them.
@@ -37,7 +44,7 @@ class Encoding:
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of_opened(cls, kind: str, opened: Image.Image, lossless: bool) -> "Encoding":
+    def of_opened(cls, kind: str, opened: Image.Image, lossless: bool) -> Encoding:
         """How a file was encoded that Pillow has opened."""
         if kind == "WEBP":
             return cls(kind, {"lossless": True} if lossless else {})
@@ -49,7 +56,7 @@ class Encoding:
         return cls(kind)
 
     @classmethod
-    def of_tiff(cls, compression: int) -> "Encoding":
+    def of_tiff(cls, compression: int) -> Encoding:
         """How a TIFF with this number of a compression was encoded."""
         return cls("TIFF", {"compression": _COMPRESSIONS.get(compression, "deflate")})
 
@@ -69,6 +76,31 @@ def check_fits(name: str, suffix: str, dtype: str, alpha: bool, longest: int, qu
         raise ValueError(f"argument --quality: expected JPEG, WebP or AVIF with it, got {name}, which is written without loss")
 
 
+def fit(kind: str, pixels: Tensor, metadata: Metadata, name: str) -> tuple[Tensor, Metadata]:
+    """Pixels ``[H, W, C]`` and metadata as a format takes them that may have no place for orientation, profile or gray.
+
+    There they become upright and sRGB. GIF and BMP have neither orientation nor profile; WebP, and AVIF with alpha, no gray.
+
+    Raises:
+        ValueError: the profile cannot be used; the text begins with ``name``.
+    """
+    import torch
+
+    if kind in ("GIF", "BMP"):
+        pixels = upright(pixels, metadata.orientation)
+    profile, channels = metadata.profile, pixels.shape[-1]
+    if profile is None:
+        return pixels, metadata
+    colored = kind == "WEBP" or (kind == "AVIF" and channels == 2)
+    if kind not in ("GIF", "BMP") and not (colored and is_gray(profile)):
+        return pixels, metadata
+    colors = 1 if channels < 3 else 3
+    converted = convert(pixels[..., :colors], profile, None, name)
+    if converted.shape[-1] > colors:
+        converted = converted.mean(dim=-1, keepdim=True)
+    return torch.cat([converted, pixels[..., colors:]], dim=-1), replace(metadata, profile=None)
+
+
 def encode(suffix: str, values: NDArray[Any], metadata: Metadata, source: Encoding, quality: int | None = None) -> bytes:
     """A file with these values, uint8, uint16 or float32 of shape ``[H, W, C]``."""
     kind = IMAGE_KINDS[suffix]
@@ -83,10 +115,10 @@ def encode(suffix: str, values: NDArray[Any], metadata: Metadata, source: Encodi
     if kind == "HEIF":
         register_heif()
     content = io.BytesIO()
-    picture = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+    picture = to_picture(values)
     if kind == "GIF":
         picture = with_palette(picture)
-    picture.save(content, kind, **save_options(kind, source, quality), **metadata.options(kind))
+    picture.save(content, kind, **save_options(kind, source, quality, picture.mode == "L"), **metadata.options(kind))
     return content.getvalue()
 
 
@@ -99,13 +131,19 @@ def register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-def save_options(kind: str, source: Encoding, quality: int | None) -> dict[str, Any]:
+def to_picture(values: NDArray[np.uint8]) -> Image.Image:
+    """Values ``[H, W, C]``, gray or RGB with or without alpha, as Pillow has them."""
+    return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+
+
+def save_options(kind: str, source: Encoding, quality: int | None, gray: bool) -> dict[str, Any]:
     """What Pillow takes to encode as the source was, or at the quality that is asked for, or well."""
-    if quality is not None:
-        return {**_DEFAULTS[kind], "quality": quality}
-    if kind == source.kind and "qtables" in source.options:
+    if kind == source.kind and "qtables" in source.options and quality is None:
         return source.options
-    return _DEFAULTS.get(kind, {}) | (source.options if kind == source.kind else {})
+    options = _DEFAULTS.get(kind, {}) | ({"subsampling": "4:0:0"} if kind == "AVIF" and gray else {})
+    if quality is not None:
+        return options | {"quality": quality}
+    return options | (source.options if kind == source.kind else {})
 
 
 def with_palette(picture: Image.Image) -> Image.Image:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from . import metadata as of_file
-from .encoders import Encoding, check_fits, encode, register_heif
+from .color_profiles import check_profile
+from .encoders import Encoding, check_fits, encode, fit, register_heif
 from .file_kinds import FileError, kind_of, plain_errors
 from .metadata import Metadata
 from .paths import IMAGE_KINDS
+from .tiff_tags import check_deflate
 from .whole_files import write_whole_file
 
 if TYPE_CHECKING:
@@ -69,17 +71,17 @@ class ImageFile:
     @property
     def coverage(self) -> Tensor | None:
         """How opaque each pixel is, ``[H, W]`` in [0, 1]; None if all of them are throughout."""
-        if self.alpha is None:
-            return coverage(self.pixels[0]) if self.pixels.shape[-1] > 1 else None
-        return coverage(self.alpha[0])
+        return coverage(self.pixels[0]) if self.alpha is None else _unless_full(self.alpha[0, ..., 0])
 
 
 def coverage(pixels: Tensor) -> Tensor | None:
-    """How opaque pixels ``[H, W, C]`` are, as their fourth channel or a single one says; None if it says that all are."""
-    if pixels.shape[-1] == 3:
-        return None
-    alpha = pixels[..., -1]
-    return alpha.contiguous() if bool((alpha < 1).any()) else None
+    """How opaque pixels ``[H, W, C]`` are, as the last of an even number of channels says; None if all of them are."""
+    return None if pixels.shape[-1] % 2 else _unless_full(pixels[..., -1])
+
+
+def colors_of(pixels: Tensor) -> Tensor:
+    """The channels of ``[H, W, C]`` that are not alpha, 1 or 3."""
+    return pixels[..., : 1 if pixels.shape[-1] < 3 else 3]
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -109,6 +111,8 @@ def read_image(path: Path) -> ImageFile:
     header = read_header(path)
     kind = header.encoding.kind
     with plain_errors(kind):
+        if kind == "TIFF":
+            check_deflate(path)
         values, header = _decode_by_vips(path, header) if kind in _BY_VIPS else (_decode_by_pillow(path, kind), header)
     return _as_file(values, header)
 
@@ -132,9 +136,10 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile, *, quality: int | N
     check_fits(path.name, suffix, like.dtype, alpha, max(pixels.shape[1:3]), quality)
     if like.alpha is not None:
         pixels = torch.cat([pixels, like.alpha], dim=-1)
-    values = to_values(pixels[0], like.dtype)
+    fitted, metadata = fit(IMAGE_KINDS[suffix], pixels[0], like.header.metadata, path.name)
+    values = to_values(fitted, like.dtype)
     try:
-        content = encode(suffix, values, like.header.metadata, like.header.encoding, quality)
+        content = encode(suffix, values, metadata, like.header.encoding, quality)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path.name}: {error}") from error
     except pyvips.Error as error:
@@ -167,6 +172,10 @@ def open_by_pillow(path: Path, kind: str) -> Image.Image:
     return Image.open(path)
 
 
+def _unless_full(alpha: Tensor) -> Tensor | None:
+    return alpha.contiguous() if bool((alpha < 1).any()) else None
+
+
 def _note(path: Path, opened: Image.Image) -> str | None:
     """What becomes of a file that holds more than is read of it."""
     if opened.format == "MPO":
@@ -187,6 +196,10 @@ def _decode_by_vips(path: Path, header: ImageHeader) -> tuple[NDArray[Any], Imag
     if pages > 1:
         raise FileError(f"expected one picture, got {pages} {'pages' if header.encoding.kind == 'TIFF' else 'frames'}")
     if opened.interpretation == "cmyk":
+        try:
+            check_profile(header.metadata.profile, 4)
+        except ValueError as error:
+            raise FileError(str(error)) from error
         options = {"embedded": True, "input_profile": "cmyk", "intent": "relative", "black_point_compensation": True}
         opened = opened.icc_transform("srgb", depth=16 if opened.format == "ushort" else 8, **options)
         metadata = replace(header.metadata, profile=None)

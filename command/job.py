@@ -14,11 +14,11 @@ from ..clip.frames import Clip, Frame, Matched, Reference, Report, fit_mask
 from ..clip.run import match_clip
 from ..clip.settings import MatchSettings
 from ..reference_histogram import ReferenceHistogram
-from .clips import is_clip, profile_of, read_clip
+from .clips import is_clip, read_clip, read_clip_header
 from .color_profiles import convert
 from .file_kinds import about
-from .image_files import ImageFile, coverage, read_image
-from .masks import as_stored
+from .image_files import ImageFile, colors_of, coverage, read_image
+from .orientation import as_stored
 from .paths import IMAGE_KINDS, LOSSY_KINDS, is_histogram
 from .ranks import Ranks
 
@@ -84,16 +84,20 @@ class Job:
         for note in notes:
             tqdm.write(note, file=sys.stderr)
 
-    def frame(self, pixels: Tensor, reference: Reference | None, source: ImageFile | None = None) -> Frame:
-        """A frame of pixels ``[H, W, C]``, with memory for the result; of a file, if it is one."""
+    def frame(self, pixels: Tensor, reference: Reference | None, file: ImageFile) -> Frame:
+        """An image file of pixels ``[H, W, C]`` as a frame, with memory for the result; the file is its ``source``."""
         out = torch.empty_like(pixels).movedim(-1, 0)
-        planes, change = pixels.movedim(-1, 0), self.image_mask
-        alpha = coverage(pixels) if source is None else source.coverage
-        if change is not None and source is not None:
-            change = as_stored(change, source.orientation)
-        if alpha is None or self.ignore_alpha:
-            return Frame(planes, out, reference, change, change, source)
-        return Frame(planes, out, reference, _weighed("image_mask", change, alpha), change, source)
+        change, mask = self._masks(file.orientation, file.coverage)
+        return Frame(pixels.movedim(-1, 0), out, reference, mask, change, file)
+
+    def clip_frame(self, pixels: Tensor, reference: Reference | None, orientation: int) -> Frame:
+        """A frame ``[H, W, C]`` of a clip; its ``source`` is the whole result, of which ``out`` is what has to be matched."""
+        planes, result = pixels.movedim(-1, 0), torch.empty_like(pixels).movedim(-1, 0)
+        change, mask = self._masks(orientation, coverage(pixels))
+        if len(planes) != 2:
+            return Frame(planes, result, reference, mask, change, result)
+        result[1] = planes[1]
+        return Frame(planes[:1], result[:1], reference, mask, change, result)
 
     def lengths(self, frames: int) -> tuple[int, int] | None:
         """The number of frames and references, if the references are images."""
@@ -122,9 +126,9 @@ class Job:
         if not is_clip(path):
             yield partial(self._read_reference, path)
             return
-        own = profile_of(path)
+        metadata = read_clip_header(path).metadata
         for pixels in read_clip(path):
-            yield partial(self._reference, path.name, pixels, coverage(pixels), own, 1)
+            yield partial(self._reference, path.name, pixels, coverage(pixels), metadata.profile, metadata.orientation)
 
     def _read_reference(self, path: Path, profile: bytes | None) -> Reference:
         with about(path):
@@ -143,13 +147,19 @@ class Job:
         self, name: str, pixels: Tensor, alpha: Tensor | None, own: bytes | None, orientation: int, profile: bytes | None
     ) -> Reference:
         """What was read of a file, as a reference in the colors of a profile."""
-        colors = convert(pixels[..., :3], own, profile, name).movedim(-1, 0)
+        colors = convert(colors_of(pixels), own, profile, name).movedim(-1, 0)
         mask = None if self.reference_mask is None else as_stored(self.reference_mask, orientation)
         if alpha is None or self.ignore_alpha:
             return Reference(colors, name, mask)
         if not alpha.any():
             raise ValueError(f"{name}: expected pixels that are not transparent, got none")
         return Reference(colors, name, _weighed("reference_mask", mask, alpha))
+
+    def _masks(self, orientation: int, alpha: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """How much each stored pixel of a picture is changed, and how much it is measured."""
+        change = None if self.image_mask is None else as_stored(self.image_mask, orientation)
+        measured = change if alpha is None or self.ignore_alpha else _weighed("image_mask", change, alpha)
+        return change, measured
 
     def _histograms(self) -> Iterator[ReferenceHistogram]:
         """What is kept of each reference, in sRGB."""

@@ -7,7 +7,9 @@ import contextlib
 import io
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
+from zlib import decompressobj
 
 import numpy as np
 
@@ -15,6 +17,10 @@ ORIENTATION, XMP, IPTC, PHOTOSHOP, PROFILE = 274, 700, 33723, 34377, 34675
 COMPRESSION = 259
 _RESOLUTION, _RESOLUTION_UNIT = (282, 283), 296
 _STRIP_OFFSETS = 273
+# Where strips and tiles begin, and how long they are.
+_PARTS = ((_STRIP_OFFSETS, 279), (324, 325))
+_DEFLATES = (8, 32946)
+_PIECE = 1 << 20
 _EXIF, _GPS, _INTEROPERABILITY = 34665, 34853, 40965
 # Which tags point to directories, in the first directory and in those.
 _POINTERS = {None: (_EXIF, _GPS), _EXIF: (_INTEROPERABILITY,)}
@@ -48,6 +54,12 @@ class Tag:
         """The first of its values, if these are whole numbers."""
         return int.from_bytes(self.data[: _SIZES[self.kind]], "little")
 
+    @property
+    def numbers(self) -> list[int]:
+        """All of its values, if these are whole numbers."""
+        size = _SIZES[self.kind]
+        return [int.from_bytes(self.data[start : start + size], "little") for start in range(0, len(self.data), size)]
+
 
 Tags = dict[int, Tag]
 """Tags by their numbers."""
@@ -62,6 +74,26 @@ def read_tags(file: IO[bytes]) -> Tags:
     large = struct.unpack_from(f"{order}H", header, 2) == (43,)
     (start,) = struct.unpack_from(f"{order}{'Q' if large else 'I'}", header, 8 if large else 4)
     return _read_directory(file, size, order, large, start, None)
+
+
+def check_deflate(path: Path) -> None:
+    """Look for damage in the first picture of a TIFF that is compressed by deflate: libraries pass over its checksums.
+
+    Raises:
+        zlib.error, EOFError: there is damage.
+        struct.error: there are no tags.
+    """
+    with open(path, "rb") as file:
+        tags = read_tags(file)
+        if COMPRESSION not in tags or tags[COMPRESSION].number not in _DEFLATES:
+            return
+        for starts, lengths in _PARTS:
+            if starts in tags and lengths in tags:
+                for start, length in zip(tags[starts].numbers, tags[lengths].numbers, strict=False):
+                    file.seek(start)
+                    # Of a sparse file, parts that are not there are empty.
+                    if length and not _is_whole(file, length):
+                        raise EOFError
 
 
 def describing(tags: Tags) -> Tags:
@@ -115,6 +147,18 @@ def resolution_tags(dpi: tuple[float, float] | None) -> Tags:
 def bytes_tag(data: bytes) -> Tag:
     """A tag that holds bytes of whatever kind."""
     return Tag(_BYTE, data)
+
+
+def _is_whole(file: IO[bytes], length: int) -> bool:
+    """Whether a file goes on with deflated bytes that come to their end; a ``zlib.error`` if they are damaged."""
+    stream = decompressobj()
+    while length > 0 and not stream.eof and (piece := file.read(min(length, _PIECE))):
+        length -= len(piece)
+        while piece and not stream.eof:
+            stream.decompress(piece, _PIECE)
+            piece = stream.unconsumed_tail
+    stream.flush()
+    return stream.eof
 
 
 def _read_directory(file: IO[bytes], size: int, order: str, large: bool, start: int, of: int | None) -> Tags:
