@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ _COLOR_SPACES = ("b-w", "srgb", "grey16", "rgb16", "scrgb")
 # What libvips decodes; the others are left to Pillow.
 _BY_VIPS = ("PNG", "JPEG", "TIFF", "WEBP")
 
+# Values that are converted at a time.
+_STRIPE = 1 << 19
 # Pillow refuses large pictures, in case that somebody else has sent them.
 Image.MAX_IMAGE_PIXELS = None
 # Of damaged EXIF, it prints lines that name no file.
@@ -154,15 +157,29 @@ def to_values(pixels: Tensor, dtype: str) -> NDArray[Any]:
     """Pixels in [0, 1] as a file holds them."""
     if dtype == "float32":
         return np.ascontiguousarray(pixels.float().numpy())
-    # Rounded in place: for a large picture, new memory costs more than what is done to it.
-    return (pixels.float() * _HIGHEST[dtype]).round_().numpy().astype(dtype)
+    values, plane = np.empty(pixels.shape, dtype), pixels.float().numpy()
+    # A stripe at a time, which is faster and takes no memory of the picture's size.
+    for stripe in _stripes(pixels.shape):
+        scaled = plane[stripe] * np.float32(_HIGHEST[dtype])
+        values[stripe] = np.rint(scaled, out=scaled)
+    return values
 
 
 def to_pixels(values: NDArray[Any]) -> Tensor:
     """What a file holds as float32 in [0, 1]."""
     import torch
 
-    return torch.from_numpy(values.astype(np.float32)).div_(_HIGHEST[values.dtype.name])
+    pixels = np.empty(values.shape, np.float32)
+    for stripe in _stripes(values.shape):
+        pixels[stripe] = values[stripe]
+        pixels[stripe] /= _HIGHEST[values.dtype.name]
+    return torch.from_numpy(pixels)
+
+
+def _stripes(shape: Sequence[int]) -> list[slice]:
+    """The rows of a picture ``[H, W, C]`` in parts."""
+    lines = max(1, _STRIPE // (shape[1] * shape[2]))
+    return [slice(start, start + lines) for start in range(0, shape[0], lines)]
 
 
 def open_by_pillow(path: Path, kind: str) -> Image.Image:
