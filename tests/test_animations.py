@@ -320,3 +320,14 @@ def test_a_broken_profile_names_the_animation(tmp_path: Path, suffix: str, capsy
     assert main([str(tmp_path / "a.png"), "-r", str(tmp_path / "r.png"), "-o", str(tmp_path / f"out{suffix}")]) == 1
     said = f"{tmp_path / 'a.png'}: expected a color profile for RGB, got one that is damaged or for other pictures\n"
     assert capsys.readouterr().err == said
+
+
+def test_an_avif_of_more_bits_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    animate(tmp_path / "a.avif")
+    frames()[0].save(tmp_path / "r.png")
+    # The flag of 10 bits in the codec's configurations; its decoder goes by what is in the frames.
+    first, *others = (tmp_path / "a.avif").read_bytes().split(b"av1C")
+    deep = [other[:2] + bytes([other[2] | 0x40]) + other[3:] for other in others]
+    (tmp_path / "a.avif").write_bytes(b"av1C".join([first, *deep]))
+    assert main([str(tmp_path / "a.avif"), "-r", str(tmp_path / "r.png"), "-o", str(tmp_path / "out.avif")]) == 0
+    assert f"{tmp_path / 'a.avif'}: 10 bits, written as 8\n" in capsys.readouterr().err
