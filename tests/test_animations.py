@@ -331,3 +331,13 @@ def test_an_avif_of_more_bits_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "a.avif").write_bytes(b"av1C".join([first, *deep]))
     assert main([str(tmp_path / "a.avif"), "-r", str(tmp_path / "r.png"), "-o", str(tmp_path / "out.avif")]) == 0
     assert f"{tmp_path / 'a.avif'}: 10 bits, written as 8\n" in capsys.readouterr().err
+
+
+def test_a_webp_does_not_get_the_memory_that_it_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    animate(tmp_path / "a.webp")
+    frames()[0].save(tmp_path / "r.png")
+    content = bytearray((tmp_path / "a.webp").read_bytes())
+    content[24:30] = (24000 - 1).to_bytes(3, "little") * 2
+    (tmp_path / "a.webp").write_bytes(content)
+    assert main([str(tmp_path / "a.webp"), "-r", str(tmp_path / "r.png"), "-o", str(tmp_path / "out.webp")]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'a.webp'}: expected a WebP of at most 16384 pixels a side, got 24000\n"
