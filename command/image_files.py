@@ -30,6 +30,7 @@ _FORMATS = ("uchar", "ushort", "float")
 _COLOR_SPACES = ("b-w", "srgb", "grey16", "rgb16", "scrgb")
 # What libvips decodes; the others are left to Pillow.
 _BY_VIPS = ("PNG", "JPEG", "TIFF", "WEBP")
+_LONGEST_OF_WEBP = 16384
 
 # Values that are converted at a time.
 _STRIPE = 1 << 19
@@ -186,7 +187,18 @@ def open_by_pillow(path: Path, kind: str) -> Image.Image:
     """Open a file of a known format with Pillow; the file is not left open."""
     if kind == "HEIF":
         register_heif()
+    if kind == "WEBP":
+        _check_canvas(path)
     return Image.open(path)
+
+
+def _check_canvas(path: Path) -> None:
+    """Refuse a WebP that claims to be larger than any picture in it can be: for an animation, Pillow would take the memory."""
+    with open(path, "rb") as file:
+        head = file.read(30)
+    longest = 1 + max(int.from_bytes(head[24:27], "little"), int.from_bytes(head[27:], "little"))
+    if head[12:16] == b"VP8X" and longest > _LONGEST_OF_WEBP:
+        raise FileError(f"expected a WebP of at most {_LONGEST_OF_WEBP} pixels a side, got {longest}")
 
 
 def _unless_full(alpha: Tensor) -> Tensor | None:

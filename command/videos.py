@@ -37,6 +37,8 @@ def match_video_file(job: Job, pair: Pair) -> int:
                     )
                     for matched in job.match(clip, bar):
                         video.write(matched.frame.source.movedim(0, -1))
+            if header.note is not None:
+                say(f"{source}: {header.note}")
         except NamedError as error:
             say(str(error))
             return 1

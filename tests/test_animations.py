@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 import torch
 from comfyui_histogram_match import match_images
 from comfyui_histogram_match.command.animations import AnimationRewriter, count_frames, is_animation, read_frames
@@ -237,3 +239,105 @@ def test_more_than_8_bits_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(content)
     with pytest.raises(OSError, match="expected an animation of 8 bits, got 16"):
         list(read_frames(tmp_path / "b.png"))
+
+
+def gray_frames(alpha: bool) -> list[Image.Image]:
+    """Gray frames, with alpha from nothing to all if asked for."""
+    made = [frame.convert("L") for frame in frames()]
+    slope = Image.fromarray(np.linspace(0, 255, 60).round().astype(np.uint8)[None].repeat(50, axis=0))
+    return [Image.merge("LA", [frame, slope]) for frame in made] if alpha else made
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("stats", ["per_frame", "uniform"])
+def test_gray_stays_gray(tmp_path: Path, stats: str, alpha: bool) -> None:
+    made = gray_frames(alpha)
+    made[0].save(tmp_path / "a.png", save_all=True, append_images=made[1:], duration=TIMES)
+    Image.fromarray(photo_8bit("coffee")).save(tmp_path / "r.png")
+    arguments = [str(tmp_path / "a.png"), "-r", str(tmp_path / "r.png"), "-o", str(tmp_path / "out.png"), "--ignore-alpha"]
+    assert main([*arguments, "--source-stats", stats]) == 0
+    batch = torch.stack([torch.from_numpy(np.array(frame.getchannel("L")).astype(np.float32) / 255) for frame in made])
+    coffee = torch.from_numpy(photo_8bit("coffee").astype(np.float32) / 255)[None]
+    expected = (match_images(batch[..., None], coffee, source_stats=stats) * 255).round().numpy()[..., 0]
+    with Image.open(tmp_path / "out.png") as out:
+        for index, frame in enumerate(made):
+            out.seek(index)
+            assert out.mode == frame.mode
+            assert np.array_equal(np.array(out.getchannel("L")), expected[index])
+            assert not alpha or np.array_equal(np.array(out.getchannel("A")), np.array(frame.getchannel("A")))
+
+
+def test_a_gray_animation_as_a_reference(tmp_path: Path) -> None:
+    made = gray_frames(alpha=True)
+    made[0].save(tmp_path / "r.png", save_all=True, append_images=made[1:], duration=TIMES)
+    made[0].save(tmp_path / "still.png")
+    frames()[0].save(tmp_path / "a.png")
+    for name in ("r.png", "still.png"):
+        assert main([str(tmp_path / "a.png"), "-r", str(tmp_path / name), "-o", str(tmp_path / f"of_{name}")]) == 0
+    assert (tmp_path / "of_r.png").read_bytes() == (tmp_path / "of_still.png").read_bytes()
+
+
+def turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[274] = orientation
+    return exif
+
+
+def test_a_reference_mask_is_turned_for_an_animated_reference(tmp_path: Path) -> None:
+    made = frames()
+    made[0].save(tmp_path / "r.webp", save_all=True, append_images=made[1:], lossless=True, exif=turned(6))
+    made[0].save(tmp_path / "still.webp", lossless=True, exif=turned(6))
+    Image.fromarray((np.indices((60, 50)).sum(axis=0) < 40).astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    made[1].save(tmp_path / "a.png")
+    for name in ("r.webp", "still.webp"):
+        arguments = [str(tmp_path / "a.png"), "-r", str(tmp_path / name), "-o", str(tmp_path / f"{name}.png")]
+        assert main([*arguments, "--reference-mask", str(tmp_path / "mask.png")]) == 0
+    assert (tmp_path / "r.webp.png").read_bytes() == (tmp_path / "still.webp.png").read_bytes()
+
+
+def test_a_gif_is_upright_and_srgb(tmp_path: Path) -> None:
+    p3 = bytes(pyvips.Operation.call("profile_load", "p3"))
+    made = frames(alpha=True)
+    made[0].save(tmp_path / "a.png", save_all=True, append_images=made[1:], duration=TIMES, exif=turned(8), icc_profile=p3)
+    made[0].save(tmp_path / "r.png", icc_profile=p3)
+    arguments = ["--ignore-alpha", "--source-stats", "target_frame"]
+    assert main([str(tmp_path / "a.png"), "-r", str(tmp_path / "r.png"), "-o", str(tmp_path / "out.gif"), *arguments]) == 0
+    srgb = ImageCms.createProfile("sRGB")
+    for value, frame in zip(read(tmp_path / "out.gif")[0], made, strict=True):
+        upright = frame.transpose(Image.Transpose.ROTATE_90)
+        colors = ImageCms.profileToProfile(upright.convert("RGB"), io.BytesIO(p3), srgb, renderingIntent=1)
+        assert colors is not None
+        seen = np.array(upright)[..., 3] > 0
+        assert np.array_equal(value[..., 3] > 0, seen)
+        # A profile that is lost would make them differ by several levels, and a turn by dozens.
+        assert np.abs(value[seen][:, :3].astype(int) - np.array(colors)[seen].astype(int)).mean() < 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".avif", ".gif"])
+def test_a_broken_profile_names_the_animation(tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    animate(tmp_path / "a.png", icc_profile=SRGB[:200])
+    frames()[0].save(tmp_path / "r.png")
+    assert main([str(tmp_path / "a.png"), "-r", str(tmp_path / "r.png"), "-o", str(tmp_path / f"out{suffix}")]) == 1
+    said = f"{tmp_path / 'a.png'}: expected a color profile for RGB, got one that is damaged or for other pictures\n"
+    assert capsys.readouterr().err == said
+
+
+def test_an_avif_of_more_bits_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    animate(tmp_path / "a.avif")
+    frames()[0].save(tmp_path / "r.png")
+    # The flag of 10 bits in the codec's configurations; its decoder goes by what is in the frames.
+    first, *others = (tmp_path / "a.avif").read_bytes().split(b"av1C")
+    deep = [other[:2] + bytes([other[2] | 0x40]) + other[3:] for other in others]
+    (tmp_path / "a.avif").write_bytes(b"av1C".join([first, *deep]))
+    assert main([str(tmp_path / "a.avif"), "-r", str(tmp_path / "r.png"), "-o", str(tmp_path / "out.avif")]) == 0
+    assert f"{tmp_path / 'a.avif'}: 10 bits, written as 8\n" in capsys.readouterr().err
+
+
+def test_a_webp_does_not_get_the_memory_that_it_claims(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    animate(tmp_path / "a.webp")
+    frames()[0].save(tmp_path / "r.png")
+    content = bytearray((tmp_path / "a.webp").read_bytes())
+    content[24:30] = (24000 - 1).to_bytes(3, "little") * 2
+    (tmp_path / "a.webp").write_bytes(content)
+    assert main([str(tmp_path / "a.webp"), "-r", str(tmp_path / "r.png"), "-o", str(tmp_path / "out.webp")]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'a.webp'}: expected a WebP of at most 16384 pixels a side, got 24000\n"

@@ -198,3 +198,45 @@ def test_errors_are_plain_and_name_the_file(
     assert status == (1 if argument == "source" else 2)
     assert f"{name}: {message}\n" in capsys.readouterr().err
     assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+@pytest.mark.parametrize("part", [300, None])
+def test_cmyk_with_a_profile_that_cannot_be_used(
+    folder: Path, suffix: str, part: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unusable = bytes(pyvips.Operation.call("profile_load", "srgb" if part is None else "cmyk"))[:part]
+    Image.fromarray(CAT).convert("CMYK").save(f"cat.{suffix}", icc_profile=unusable)
+    assert main([f"cat.{suffix}", "-r", "coffee.png", "-o", "out.png"]) == 1
+    said = "expected a color profile for CMYK, got one that is damaged or for other pictures"
+    assert capsys.readouterr().err == f"cat.{suffix}: {said}\n"
+
+
+@pytest.mark.parametrize("layout", [{}, {"tile": (64, 64)}, {"rowsperstrip": 16}, {"byteorder": ">"}, {"bigtiff": True}])
+def test_a_deflated_tiff_is_checked(folder: Path, layout: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
+    options = {name: value for name, value in layout.items() if name in ("byteorder", "bigtiff")}
+    more = {name: value for name, value in layout.items() if name not in options}
+    with tifffile.TiffWriter("cat.tif", **options) as writer:
+        writer.write(CAT, compression="deflate", photometric="rgb", **more)
+    assert main(["cat.tif", "-r", "coffee.png", "-o", "out.tif"]) == 0
+    capsys.readouterr()
+    with tifffile.TiffFile("cat.tif") as file:
+        ends = [sum(place) for place in zip(file.pages[0].dataoffsets, file.pages[0].databytecounts, strict=True)]
+    content = bytearray(Path("cat.tif").read_bytes())
+    # The last byte of a checksum: no pixel looks damaged.
+    content[ends[-1] - 1] ^= 1
+    Path("bad.tif").write_bytes(content)
+    assert main(["bad.tif", "-r", "coffee.png", "-o", "bad_out.tif"]) == 1
+    assert capsys.readouterr().err == "bad.tif: damaged TIFF, or one of a kind that is not read\n"
+
+
+def test_gray_and_alpha_in_avif(folder: Path) -> None:
+    gray, alpha = Image.fromarray(CAT).convert("L"), Image.fromarray(COFFEE).convert("L").resize(CAT.shape[1::-1])
+    gray.save("gray.png")
+    Image.merge("RGBA", [*Image.fromarray(CAT).split(), alpha]).save("color.png")
+    for name in ("gray", "color"):
+        assert main([f"{name}.png", "-r", f"{name}.png", "-o", f"{name}.avif", "--quality", "60"]) == 0
+    with Image.open("gray.avif") as out:
+        assert out.mode == "L"
+    with Image.open("color.avif") as out:
+        assert np.array_equal(np.array(out.getchannel("A")), np.array(alpha))
