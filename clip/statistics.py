@@ -103,7 +103,8 @@ def per_frame(run: Run, frames: Callable[[], Iterable[Frame]] | None = None) -> 
         if prepared is None:
             raise ValueError("reference: expected one for the first frame, got none")
         # A reference may take as much memory as a frame, and is not needed any more.
-        yield replace(frame, reference=None), prepared, nothing
+        frame = replace(frame, reference=None)
+        yield frame, prepared, nothing
         # What there is to tell of a reference is told once.
         prepared = replace(prepared, report=Report()) if prepared.report != Report() else prepared
 
