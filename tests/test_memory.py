@@ -33,7 +33,7 @@ print(json.dumps((status("VmHWM") - before) * 1024 - {allowed} * image.nbytes))
 """
 SIZE = 2000
 # Megabytes for what does not grow with the picture: the stripes of each thread.
-FIXED = 48
+FIXED = 96
 PICTURES = {"exact": 6}
 
 
