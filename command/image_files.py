@@ -220,7 +220,7 @@ def _note(path: Path, opened: Image.Image) -> str | None:
 
 def _decode_by_vips(path: Path, header: ImageHeader) -> tuple[NDArray[Any], ImageHeader]:
     # libvips remembers files by name; revalidate reads a file that has changed since.
-    opened = pyvips.Image.new_from_file(str(path), fail_on="error", revalidate=True)
+    opened = pyvips.Image.new_from_file(str(path), fail_on="error", revalidate=True, access="sequential")
     pages = opened.get("n-pages") if opened.get_typeof("n-pages") else 1
     if pages > 1:
         raise FileError(f"expected one picture, got {pages} {'pages' if header.encoding.kind == 'TIFF' else 'frames'}")

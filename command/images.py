@@ -119,7 +119,7 @@ def _match_each(job: Job, pairs: list[Pair], chosen: Sequence[int]) -> int:
     def items() -> Iterator[tuple[int, list[ReferenceReader]]]:
         readers: list[ReferenceReader] = []
         for index, reader in _with_readers(chosen, job.reference_readers()):
-            readers = readers if reader is None else [lru_cache(maxsize=_PROFILES)(reader)]
+            readers = readers if reader is None else [lru_cache(maxsize=_PROFILES)(reader) if len(chosen) > 1 else reader]
             yield index, readers
 
     done = failed = 0

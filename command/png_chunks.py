@@ -39,7 +39,8 @@ def with_chunks(png: bytes, chunks: Iterable[Chunk]) -> bytes:
     for name, data in chunks:
         putchunk(added, name, data)
     invented = _RESOLUTION if png[_HEADER + 4 : _HEADER + 8] == b"pHYs" else 0
-    return b"".join((png[:_HEADER], added.getvalue(), png[_HEADER + invented :]))
+    # Without a copy of what may be large.
+    return b"".join((png[:_HEADER], added.getvalue(), memoryview(png)[_HEADER + invented :]))
 
 
 def profile_of(data: bytes) -> bytes:
