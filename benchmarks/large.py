@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,17 +87,18 @@ def write_picture(folder: Path, name: str, size: int) -> None:
     pyvips.Image.new_from_array(levels, interpretation="srgb").write_to_file(str(folder / f"{name}{size}.png"), compression=1)
 
 
+_start = partial(asyncio.create_subprocess_exec, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+
+
 async def measure(checkout: Path, way: str, method: str, space: str, image: Path, reference: Path) -> dict[str, float]:
     """Measure one method of a checkout in a process of its own."""
     suffix = {"match_images": ".npy", "command": ".png"}[way]
     with tempfile.TemporaryDirectory() as folder:
         arguments = [str(image.with_suffix(suffix)), str(reference.with_suffix(suffix)), method, space]
         arguments += [f"{folder}/out.png"] if way == "command" else []
-        process = await asyncio.create_subprocess_exec(
+        process = await _start(
             *(sys.executable, "-c", {"match_images": LIBRARY, "command": COMMAND}[way], *arguments),
             env={**os.environ, "PYTHONPATH": str(checkout)},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
         )
         answer, errors = await process.communicate()
     if process.returncode:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
+from zlib import crc32, decompress
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     while place < len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         content = data[place + 8 : place + 8 + length]
-        assert struct.unpack_from(">I", data, place + 8 + length)[0] == zlib.crc32(kind + content)
+        assert struct.unpack_from(">I", data, place + 8 + length)[0] == crc32(kind + content)
         yield kind, content
         place += length + 12
 
@@ -26,7 +26,7 @@ def wide_png(data: bytes) -> np.ndarray:
     assert not interlaced
     channels = {0: 1, 4: 2, 2: 3, 6: 4}[kind]
     step, rows = channels * 2, []
-    content = np.frombuffer(zlib.decompress(b"".join(part for name, part in chunks_of(data) if name == b"IDAT")), np.uint8)
+    content = np.frombuffer(decompress(b"".join(part for name, part in chunks_of(data) if name == b"IDAT")), np.uint8)
     above = np.zeros(width * step + step, int)
     for filtered, *line in content.reshape(height, -1).astype(int).tolist():
         row = [0] * step + line

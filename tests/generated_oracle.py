@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import decompress
 
 import numpy as np
 import tifffile
@@ -146,7 +146,7 @@ def _tiff(path: Path) -> np.ndarray:
     with tifffile.TiffFile(path) as file:
         assert len(file.pages) == 1
         page: Any = file.pages[0]
-        unpack = {1: bytes, 5: unpacked, 8: zlib.decompress, 32946: zlib.decompress}[int(page.compression)]
+        unpack = {1: bytes, 5: unpacked, 8: decompress, 32946: decompress}[int(page.compression)]
         data = path.read_bytes()
         parts = zip(page.dataoffsets, page.databytecounts, strict=True)
         content = b"".join(unpack(data[offset : offset + length]) for offset, length in parts)
@@ -222,9 +222,9 @@ def _words(kind: bytes, content: bytes) -> tuple[bytes, ...]:
     if kind == b"tEXt":
         return key, rest
     if kind == b"zTXt":
-        return key, zlib.decompress(rest[1:])
+        return key, decompress(rest[1:])
     language, translated, text = rest[2:].split(b"\x00", 2)
-    return key, language, translated, zlib.decompress(text) if rest[0] else text
+    return key, language, translated, decompress(text) if rest[0] else text
 
 
 def wrongly_told(source: Shown, result: Shown) -> dict[str, tuple[Any, Any]]:
