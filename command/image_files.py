@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,9 +141,8 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile, *, quality: int | N
     if like.alpha is not None:
         pixels = torch.cat([pixels, like.alpha], dim=-1)
     fitted, metadata = fit(IMAGE_KINDS[suffix], pixels[0], like.header.metadata, path.name)
-    values = to_values(fitted, like.dtype)
     try:
-        content = encode(suffix, values, metadata, like.header.encoding, quality)
+        content = encode(suffix, to_values(fitted, like.dtype), metadata, like.header.encoding, quality)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path.name}: {error}") from error
     except pyvips.Error as error:
@@ -159,10 +158,13 @@ def to_values(pixels: Tensor, dtype: str) -> NDArray[Any]:
     if dtype == "float32":
         return np.ascontiguousarray(pixels.float().numpy())
     values, plane = np.empty(pixels.shape, dtype), pixels.float().numpy()
-    # A stripe at a time, which is faster and takes no memory of the picture's size.
-    for stripe in _stripes(pixels.shape):
+
+    def convert(stripe: slice) -> None:
         scaled = plane[stripe] * np.float32(_HIGHEST[dtype])
         values[stripe] = np.rint(scaled, out=scaled)
+
+    # A stripe at a time, which is faster and takes no memory of the picture's size.
+    _by_stripes(convert, pixels.shape)
     return values
 
 
@@ -171,16 +173,21 @@ def to_pixels(values: NDArray[Any]) -> Tensor:
     import torch
 
     pixels = np.empty(values.shape, np.float32)
-    for stripe in _stripes(values.shape):
+
+    def convert(stripe: slice) -> None:
         pixels[stripe] = values[stripe]
         pixels[stripe] /= _HIGHEST[values.dtype.name]
+
+    _by_stripes(convert, values.shape)
     return torch.from_numpy(pixels)
 
 
-def _stripes(shape: Sequence[int]) -> list[slice]:
-    """The rows of a picture ``[H, W, C]`` in parts."""
+def _by_stripes(function: Callable[[slice], None], shape: Sequence[int]) -> None:
+    """Call ``function`` with parts of the rows of a picture ``[H, W, C]``, several at a time where there are threads for it."""
+    from ..kernels.workers import spread
+
     lines = max(1, _STRIPE // (shape[1] * shape[2]))
-    return [slice(start, start + lines) for start in range(0, shape[0], lines)]
+    spread(function, [slice(start, start + lines) for start in range(0, shape[0], lines)])
 
 
 def open_by_pillow(path: Path, kind: str) -> Image.Image:
