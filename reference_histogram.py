@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .checks import check_frames, check_mask
 from .clip.frames import Reference, fit_mask
+from .command.paths import HISTOGRAM_SUFFIX
 from .command.whole_files import write_whole_file
 from .histogram_matching import histogram
 from .kernels.dtypes import nearest_end
@@ -23,7 +24,7 @@ from .kernels.levels import LEVELS
 from .kernels.workers import map_frames
 from .methods.samples import SAMPLE, ColorSample
 
-SUFFIX = ".npz"
+SUFFIX = HISTOGRAM_SUFFIX
 """The ending of a file's name."""
 
 # What is in a file, and how much of it at most; whatever says it is more is not unpacked.

@@ -1,29 +1,31 @@
 """A picture of sources, references and results side by side."""
 
-from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from .clips import is_clip, read_clip, read_clip_header
+from .encoders import Encoding, encode, to_picture
 from .file_kinds import NamedError, about
-from .image_files import colors_of, read_image
+from .image_files import colors_of, read_image, to_values
 from .job import Job
+from .metadata import Metadata
 from .orientation import upright
 from .paths import Pair, is_histogram
 from .whole_files import write_whole_file
 
-# A JPEG has at most 65500 lines.
-_MOST_ROWS = 100
+# A WebP has at most 16383 lines.
+_MOST_ROWS = 40
 _SIDE, _MARGIN, _TEXT = 320, 10, 18
 
 
 class ContactSheet:
     """Rows of source, reference and result, made before sources are replaced and written when all results are there.
 
-    Of more than 100 files, 100 from the first to the last are shown; of a video, its first frame.
+    Of more than 40 files, 40 from the first to the last are shown; of a video, its first frame.
     """
 
     def __init__(self, job: Job, pairs: list[Pair]) -> None:
@@ -43,9 +45,7 @@ class ContactSheet:
             for column, cell in enumerate(cells):
                 sheet.paste(cell, (_MARGIN + column * (_SIDE + _MARGIN), top))
             top += height
-        content = BytesIO()
-        sheet.save(content, Image.registered_extensions()[path.suffix.lower()])
-        write_whole_file(path, content.getvalue())
+        write_whole_file(path, encode(path.suffix.lower(), np.asarray(sheet), Metadata(), Encoding("PNG")))
 
     @staticmethod
     def _reference(job: Job, row: int) -> Image.Image:
@@ -62,7 +62,7 @@ def _thumbnail(path: Path) -> Image.Image:
             pixels = _first_picture(path)
     except NamedError as error:
         return _blank(str(error))
-    picture = Image.fromarray((pixels.clamp(0, 1) * 255).round().byte().numpy())
+    picture = to_picture(to_values(pixels, "uint8"))
     picture = ImageOps.contain(picture, (_SIDE, _SIDE))
     cell = _blank(path.name, picture.height)
     cell.paste(picture, (0, 0))

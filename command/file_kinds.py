@@ -75,7 +75,7 @@ def about(path: Path, target: Path | None = None) -> Iterator[None]:
     except NamedError:
         raise
     except (OSError, ValueError) as error:
-        text = str(error)
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         names = {str(name) for file in (path, target) if file is not None for name in (file, file.name)}
         raise NamedError(text if text.startswith(tuple(f"{name}: " for name in names)) else f"{path}: {text}") from error
 

@@ -147,10 +147,7 @@ def write_image(path: Path, pixels: Tensor, like: ImageFile, *, quality: int | N
         raise ValueError(f"{path.name}: {error}") from error
     except pyvips.Error as error:
         raise OSError(f"{path.name}: {' '.join(str(error).split())}") from error
-    try:
-        write_whole_file(path, content)
-    except OSError as error:
-        raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
+    write_whole_file(path, content)
 
 
 def to_values(pixels: Tensor, dtype: str) -> NDArray[Any]:

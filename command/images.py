@@ -12,9 +12,10 @@ from ..clip.frames import Clip, Frame
 from ..kernels.workers import map_frames
 from .color_profiles import check_profile, same_colors
 from .file_kinds import NamedError, about
-from .image_files import ImageFile, read_header, read_image, write_image
+from .image_files import ImageFile, colors_of, read_header, read_image, write_image
 from .job import Job, ReferenceReader
-from .paths import Pair, say
+from .messages import say
+from .paths import Pair
 
 # A reference is kept for so many of the profiles that sources have.
 _PROFILES = 2
@@ -91,7 +92,7 @@ class _Look:
 
 
 def _look(path: Path, file: ImageFile) -> _Look:
-    return _Look(path, 1 if file.pixels.shape[-1] == 1 else 3, file.profile)
+    return _Look(path, colors_of(file.pixels[0]).shape[-1], file.profile)
 
 
 def _check_alike(look: _Look, first: _Look | None) -> None:
@@ -160,7 +161,7 @@ def _match_sequence(
     matched = frames if stats == "smoothed" else chosen
     clip = Clip(
         lambda: _frames(job, pairs, matched, readers()),
-        lambda: job.read_references(read_header(pairs[0][0]).metadata.profile),
+        lambda: job.read_references(read_header(pairs[frames[0]][0]).metadata.profile),
         job.lengths(len(matched)) if stats != "uniform" or len(matched) == len(measured) else None,
         lambda: _frames(job, pairs, measured, readers()),
         together=len(pairs) > 1,

@@ -1,6 +1,5 @@
 """What all files of one call of the command have in common, and the references that they are matched to."""
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from .clips import is_clip, read_clip, read_clip_header
 from .color_profiles import convert
 from .file_kinds import about
 from .image_files import ImageFile, colors_of, coverage, read_image
+from .messages import say
 from .orientation import as_stored
 from .paths import IMAGE_KINDS, LOSSY_KINDS, is_histogram
 from .ranks import Ranks
@@ -82,7 +82,7 @@ class Job:
         if transparent:
             notes.append(f"image: transparent throughout in {transparent} frames, which are left as they are")
         for note in notes:
-            tqdm.write(note, file=sys.stderr)
+            say(note)
 
     def frame(self, pixels: Tensor, reference: Reference | None, file: ImageFile) -> Frame:
         """An image file of pixels ``[H, W, C]`` as a frame, with memory for the result; the file is its ``source``."""

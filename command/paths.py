@@ -4,7 +4,6 @@ import argparse
 import glob
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -149,8 +148,3 @@ def _files(sources: Iterable[str], argument: str, options: argparse.Namespace, n
             notes.append(f"{source}: {passed} other file{'s' * (passed > 1)} passed over")
         for file in found:
             yield file, file.relative_to(root) if options.recursive else Path(file.name)
-
-
-def say(text: str) -> None:
-    """Print a line for the user that is no result."""
-    print(text, file=sys.stderr)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..clip.settings import MatchSettings
 from .arguments import make_parser, settings_of
-from .paths import HISTOGRAM_SUFFIX, IMAGE_KINDS, LOSSY_KINDS, Files, is_histogram, is_video, name_files, say
+from .messages import say
+from .paths import HISTOGRAM_SUFFIX, IMAGE_KINDS, LOSSY_KINDS, Files, is_histogram, is_video, name_files
 from .ranks import RankError, Ranks, Terminated, join_ranks
 
 

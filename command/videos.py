@@ -9,8 +9,9 @@ from ..clip.frames import Clip, Frame
 from .clips import read_clip, read_clip_header, rewrite_clip
 from .file_kinds import NamedError, about
 from .job import Job
+from .messages import say
 from .metadata import Metadata
-from .paths import Pair, say
+from .paths import Pair
 
 
 def match_video_file(job: Job, pair: Pair) -> int:

@@ -35,10 +35,10 @@ def write_whole_file(path: Path, content: bytes) -> None:
     On Linux not even a process that is killed leaves a part behind, since what is written has no name until it is complete.
     Where a file system has no files without a name, a hidden one in the same folder is renamed at the end.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not by the module tempfile, whose files nobody else may read.
     hidden = path.with_name(f"{hidden_prefix()}{uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             linked = _write_nameless(path, hidden, content)
         except OSError:
@@ -47,8 +47,12 @@ def write_whole_file(path: Path, content: bytes) -> None:
                 file.write(content)
         if linked != path:
             os.replace(linked, path)
-    except BaseException:
-        hidden.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            hidden.unlink()
+        if isinstance(error, OSError):
+            # By the name that the user knows.
+            raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
         raise
 
 

@@ -9,10 +9,12 @@ from ..clip.settings import MatchSettings
 from ..methods.transform import Step
 from .clips import is_clip
 from .contact_sheet import ContactSheet
+from .file_kinds import NamedError, about
 from .images import match_image_files
 from .job import Job
 from .masks import read_mask
-from .paths import Files, Pair, is_video, say
+from .messages import say
+from .paths import Files, Pair, is_video
 from .ranks import Ranks
 from .whole_files import remove_leftovers
 
@@ -73,9 +75,15 @@ def match_files(job: Job, pairs: list[Pair], contact_sheet: str | None) -> dict[
 
         failed += match_video_file(job, pair) if pair[1] not in left else 0
     failed = ranks.finish(failed)
+    outcome = {"matched": len(pairs) - len(left) - failed, "left": len(left), "failed": failed}
     if sheet is not None and contact_sheet is not None:
-        sheet.write(Path(contact_sheet))
-    return {"matched": len(pairs) - len(left) - failed, "left": len(left), "failed": failed}
+        try:
+            with about(Path(contact_sheet)):
+                sheet.write(Path(contact_sheet))
+        except NamedError as error:
+            say(str(error))
+            outcome["failed"] += 1
+    return outcome
 
 
 def _check_shared(settings: MatchSettings, ranks: int) -> None:

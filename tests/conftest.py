@@ -5,13 +5,25 @@ import os
 # Tests run in two processes: torch's threads are to sleep, not to spin, while those of the other one work.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from pathlib import Path
+
 import pytest
 import torch
+from photos import photo_8bit
+from PIL import Image
 
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with ``coffee.png``."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo_8bit("coffee")).save("coffee.png")
+    return tmp_path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

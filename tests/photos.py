@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from skimage import data
 from torch import Tensor
 
@@ -44,6 +46,12 @@ def photo_8bit(name: str) -> np.ndarray:
 def photo(name: str) -> Tensor:
     """A photo as ComfyUI holds it: float32 [1, H, W, C] in [0, 1]."""
     return torch.from_numpy(photo_8bit(name).astype(np.float32) / 255)[None]
+
+
+def pixels(path: Path | str) -> np.ndarray:
+    """What is in an image file by Pillow, int64."""
+    with Image.open(path) as picture:
+        return np.array(picture).astype(int)
 
 
 def continuous_photo(name: str) -> Tensor:

@@ -9,18 +9,11 @@ import pytest
 import torch
 from comfyui_histogram_match import ReferenceHistogram, match_images
 from comfyui_histogram_match.command.run import main
-from photos import photo, photo_8bit
+from photos import photo, photo_8bit, pixels
 from PIL import Image
 
 METHODS = ("pytorch", "skimage", "exact", "mkl", "sliced")
 COFFEE = photo_8bit("coffee")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(COFFEE).save("coffee.png")
-    return tmp_path
 
 
 def cut_out(dtype: type = np.uint8) -> np.ndarray:
@@ -29,11 +22,6 @@ def cut_out(dtype: type = np.uint8) -> np.ndarray:
     values = np.concatenate([cat, np.full((*cat.shape[:2], 1), 255, np.uint8)], axis=-1)
     values[:, values.shape[1] // 2 :] = 0
     return values if dtype == np.uint8 else values.astype(np.uint16) * 257
-
-
-def pixels(path: Path | str) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.array(picture).astype(int)
 
 
 def as_image(values: np.ndarray) -> torch.Tensor:

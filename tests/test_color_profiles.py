@@ -14,7 +14,7 @@ import torch
 from comfyui_histogram_match.command import image_files
 from comfyui_histogram_match.command.color_profiles import convert, same_colors
 from comfyui_histogram_match.command.run import main
-from photos import photo_8bit
+from photos import photo_8bit, pixels
 from PIL import Image, ImageCms
 
 COFFEE = photo_8bit("coffee")
@@ -52,11 +52,6 @@ def in_profile(values: np.ndarray, name: str) -> np.ndarray:
     changed = ImageCms.profileToProfile(Image.fromarray(values), *inputs, renderingIntent=1, flags=flags)
     assert changed is not None
     return np.array(changed)
-
-
-def pixels(path: Path | str) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.array(picture).astype(int)
 
 
 @pytest.fixture

@@ -182,6 +182,19 @@ def progress_of(connection: WebSocket, total: int | None = None) -> Iterator[int
     connection.close()
 
 
+def interrupt(comfyui: ComfyUI, prompt: dict[str, Any]) -> None:
+    """Run a prompt over some hundred frames, and interrupt it when the third is done."""
+    connection = comfyui.listen()
+    prompt_id = comfyui.queue(prompt)
+    values = progress_of(connection)
+    next(value for value in values if value >= 3)
+    comfyui.post("/interrupt", {})
+    # What was on its way already is still counted: a part of the clip, however busy the machine is.
+    assert max(values, default=0) <= 150
+    ended = comfyui.wait(prompt_id)
+    assert "execution_interrupted" in [kind for kind, _ in ended["status"]["messages"]]
+
+
 def test_progress_of_both_passes_arrives_over_the_websocket(comfyui: ComfyUI) -> None:
     paths = [comfyui.folder / f"progress{number}.pt" for number in range(3)]
     torch.save(crossing(64, 360, 640).frames, paths[0])
@@ -237,15 +250,7 @@ def test_an_interrupt_stops_the_run_and_the_next_one_works(comfyui: ComfyUI, inp
     frames = continuous_photo("astronaut").expand(400, -1, -1, -1)
     torch.save(frames, paths[0])
     torch.save(continuous_photo("coffee"), paths[1])
-    connection = comfyui.listen()
-    prompt_id = comfyui.queue(match_prompt(paths, **inputs))
-    values = progress_of(connection)
-    next(value for value in values if value >= 3)
-    comfyui.post("/interrupt", {})
-    # What was on its way already is still counted: a part of the clip, however busy the machine is.
-    assert max(values, default=0) <= 150
-    ended = comfyui.wait(prompt_id)
-    assert "execution_interrupted" in [kind for kind, _ in ended["status"]["messages"]]
+    interrupt(comfyui, match_prompt(paths, **inputs))
     assert not paths[2].exists()
     assert comfyui.match(frames[:1], frames[:1]).shape == (1, 512, 512, 3)
 
@@ -392,14 +397,7 @@ def reference_prompt(comfyui: ComfyUI, frames: Tensor, **inputs: Any) -> dict[st
 
 def test_a_reference_is_measured_with_progress_and_can_be_cancelled(comfyui: ComfyUI) -> None:
     frames = continuous_photo("astronaut").expand(300, -1, -1, -1)
-    connection = comfyui.listen()
-    prompt_id = comfyui.queue(reference_prompt(comfyui, frames, save_as="cancelled"))
-    values = progress_of(connection)
-    next(value for value in values if value >= 3)
-    comfyui.post("/interrupt", {})
-    assert max(values, default=0) <= 150
-    ended = comfyui.wait(prompt_id)
-    assert "execution_interrupted" in [kind for kind, _ in ended["status"]["messages"]]
+    interrupt(comfyui, reference_prompt(comfyui, frames, save_as="cancelled"))
     assert not (comfyui.folder / "output" / "histograms" / "cancelled.npz").exists()
 
 

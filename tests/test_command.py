@@ -13,7 +13,7 @@ import pytest
 import torch
 from comfyui_histogram_match import METHODS, LinearStretch, Normal, ReferenceHistogram, Uniform, match_images, specify_images
 from comfyui_histogram_match.command.run import main
-from photos import photo, photo_8bit
+from photos import photo, photo_8bit, pixels
 from PIL import Image
 from skimage.exposure import match_histograms
 from torch import Tensor
@@ -27,11 +27,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, path in [("coffee", "reference.png"), ("astronaut", "shots/a.png"), ("chelsea", "shots/b.jpg")]:
         Image.fromarray(photo_8bit(name)).save(path)
     return tmp_path
-
-
-def pixels(path: Path | str) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.array(picture).astype(int)
 
 
 def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

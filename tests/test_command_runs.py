@@ -164,6 +164,13 @@ class TestUnreadable:
         assert "a.png" not in errors
         assert not (folder / "out").exists()
 
+    def test_a_bad_first_file_can_be_skipped_with_pooled_references(self, folder: Path, stats: str) -> None:
+        (folder / "shots/a.png").write_bytes(b"x")
+        arguments = ["shots", *REFERENCE, "-r", "shots/day/a.png", "--reference-stats", "pooled", "--source-stats", stats]
+        target = ["--target-index", "1", "--skip-unreadable", "--output", "out"]
+        assert main([*arguments, *target]) == 1
+        assert tree(folder / "out") == ["b.png"]
+
     def test_it_can_be_skipped(self, folder: Path, stats: str, capsys: pytest.CaptureFixture[str]) -> None:
         Image.fromarray(photo_8bit("rocket")[:200, :200]).save("shots/c.png")
         (folder / "shots/b.png").write_bytes(b"x")
@@ -243,6 +250,25 @@ def test_a_place_that_cannot_be_written_is_told_in_plain_words(folder: Path, cap
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{Path('file/out.png')}: cannot be written: ")
     assert "Errno" not in line
+
+
+def test_a_sheet_that_cannot_be_written_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "file").write_bytes(b"x")
+    assert main(["shots", *REFERENCE, "--output", "out", "--contact-sheet", "file/sheet.png"]) == 1
+    written = capsys.readouterr()
+    (line,) = written.err.splitlines()
+    assert line.startswith(f"{Path('file/sheet.png')}: cannot be written: ")
+    assert written.out.startswith("2 matched, 0 left, 1 failed in ")
+
+
+def test_messages_do_not_stay_in_a_progress_bar(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    (folder / "shots/aa.png").write_bytes(b"x")
+    assert main(["shots", *REFERENCE, "--output", "out"]) == 1
+    line = f"{Path('shots/aa.png')}: not an image file"
+    assert line in [text.rsplit("\r", 1)[-1] for text in capsys.readouterr().err.splitlines()]
 
 
 def test_what_is_kept_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import pyvips
 import tifffile
 from comfyui_histogram_match.command.run import main
-from photos import photo_8bit
+from photos import photo_8bit, pixels
 from PIL import Image, ImageCms
 from skimage.exposure import match_histograms
 
@@ -19,20 +19,8 @@ CAT = photo_8bit("chelsea")
 COFFEE = photo_8bit("coffee")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(COFFEE).save("coffee.png")
-    return tmp_path
-
-
 def match(source: str, target: str, *more: str) -> None:
     assert main([source, "-r", "coffee.png", "-o", target, *more]) == 0
-
-
-def pixels(path: str) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.array(picture)
 
 
 def expected(values: np.ndarray) -> np.ndarray:

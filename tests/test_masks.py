@@ -43,13 +43,6 @@ def painted() -> Image.Image:
     return Image.fromarray(mask)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(photo_8bit("coffee")).save("coffee.png")
-    return tmp_path
-
-
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 @pytest.mark.parametrize("of_mask", [1, 6])
 @pytest.mark.parametrize("orientation", STORED)

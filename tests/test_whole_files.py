@@ -56,6 +56,13 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_way")
+def test_a_file_that_cannot_be_written_is_named_as_the_user_knows_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(FileExistsError, match=r"cannot be written: File exists: '.*file.a'"):
+        write_whole_file(tmp_path / "file" / "a", b"x")
+
+
+@pytest.mark.usefixtures("_way")
 def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     write_whole_file(path, b"before")
