@@ -147,11 +147,12 @@ class VideoRewriter:
     def _open_encoder(self, frame: av.VideoFrame) -> Any:
         source, found = self._video.codec_context, self._found
         name, pixel_format = self._choose_encoder(frame)
-        options = encoder_options(name, self._crf, Fraction(8 * found.size) / found.seconds, float(found.seconds))
+        height, width = _pixels(frame).shape[:2]
+        options = encoder_options(name, self._crf, Fraction(8 * found.size) / found.seconds, float(found.seconds), width)
         stream = self._output.add_stream(name, options=options)
         stream.metadata.update(self._video.metadata)
         encoder = stream.codec_context
-        encoder.height, encoder.width = _pixels(frame).shape[:2]
+        encoder.height, encoder.width = height, width
         encoder.pix_fmt = pixel_format
         encoder.framerate = Fraction(len(found.stamps)) / found.seconds
         stream.time_base = encoder.time_base = found.unit

@@ -15,6 +15,7 @@ from comfyui_histogram_match import METHODS, Uniform, match_images, specify_imag
 from comfyui_histogram_match.clip.settings import SOURCE_STATS
 from comfyui_histogram_match.command.run import main
 from comfyui_histogram_match.command.video_files import VideoRewriter
+from launching import python
 from made_videos import make_video, read_video
 from photos import photo_8bit
 from PIL import Image
@@ -24,6 +25,7 @@ from torch import Tensor
 LOOK = photo_8bit("coffee")[:60, :80]
 FINE = {"crf": "1"}
 QUIET = {"x265-params": "log-level=none"}
+CHECKING = next(Path("/").glob("lib/*/libc_malloc_debug.so.0"), None)
 CODECS: dict[str, tuple[str, dict[str, str], str]] = {
     "h264": ("libx264", {"crf": "23"}, ".mp4"),
     "h264, low": ("libx264", {"crf": "28"}, ".mp4"),
@@ -235,3 +237,19 @@ def test_pixels_that_are_not_square_are_turned_as_well(folder: Path) -> None:
         rewrite(folder / "a.mp4", folder / "b.mp4")
         with av.open("b.mp4") as container:
             assert container.streams.video[0].sample_aspect_ratio == expected
+
+
+@pytest.mark.skipif(not CHECKING, reason="needs the debug allocator of the GNU C library 2.34, which is installed with it")
+@pytest.mark.parametrize(("pix_fmt", "end"), [("yuv420p", 480), ("yuv420p10le", 1200)])
+def test_the_encoder_stays_within_its_memory_where_videos_are_narrow(
+    folder: Path, pix_fmt: str, end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_video(folder / "a.mp4", "libx265", pix_fmt, dict(QUIET), range(0, end, 40))
+    turn(folder / "a.mp4", 90)
+    monkeypatch.setenv("LD_PRELOAD", str(CHECKING))
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=3")
+    call = "from comfyui_histogram_match.command.run import main; print(main('a.mp4 -r look.png -o b.mp4'.split()))"
+    status, written = python(call, folder)
+    assert (status, written.splitlines()[-1]) == (0, "0")
+    made = read_video(folder / "b.mp4")
+    assert (made["codec"], made["frames"].shape[1:3]) == ("hevc", (64, 48))
