@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("SVT_LOG", "0")
-
 import av
 import numpy as np
+from comfyui_histogram_match.command import svt_av1
 from comfyui_histogram_match.command.video_files import VideoRewriter
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -50,6 +48,8 @@ def write(path: Path, frames: list[np.ndarray], codec: str, options: dict[str, s
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=RATE, options=options)
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        with svt_av1.contained():
+            container.start_encoding()
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = index, Fraction(1, RATE)

@@ -16,6 +16,7 @@ from av.codec import PixFmtLoss, find_best_pix_fmt_of_list
 from av.video.reformatter import Colorspace, Interpolation
 from torch import Tensor
 
+from . import svt_av1
 from .video_rates import encoder_options
 from .video_survey import Survey, complaints, damage, plain_errors, survey
 from .whole_files import hidden_prefix
@@ -128,7 +129,8 @@ class VideoRewriter:
     def _begin(self) -> None:
         """Open the encoder and write the head of the file, where it turns out whether the container holds what is in it."""
         try:
-            self._output.start_encoding()
+            with svt_av1.contained():
+                self._output.start_encoding()
         except av.error.ArgumentError as error:
             held = ", ".join(stream.codec_context.codec.canonical_name for stream in self._output.streams)
             raise ValueError(f"{self._target}: {self._target.suffix} cannot hold {held} together; .mkv can") from error

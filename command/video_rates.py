@@ -1,6 +1,5 @@
 """How many bits the encoders take."""
 
-import os
 from fractions import Fraction
 
 _QUALITIES = {"libx264": (0, 51, 16), "libx265": (0, 51, 18), "libvpx-vp9": (0, 63, 20), "libsvtav1": (1, 63, 22)}
@@ -19,9 +18,6 @@ def encoder_options(name: str, crf: int | None, rate: Fraction, seconds: float, 
 
     Beyond a quality at which the loss is hard to see, the rate is not used up. A ValueError says which ``crf`` is expected.
     """
-    if name == "libsvtav1":
-        # It prints to the terminal what it does; this is read when the encoder is opened.
-        os.environ.setdefault("SVT_LOG", "0")
     if name not in _QUALITIES:
         if crf is not None:
             raise ValueError(f"crf: expected none for {name}, which has no such setting, got {crf}")

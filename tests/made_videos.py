@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from av.video.reformatter import Colorspace, Interpolation
 from clips import pan_zoom
+from comfyui_histogram_match.command import svt_av1
 from torch import Tensor
 
 ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
@@ -49,6 +50,8 @@ def make_video(
         range_ = video.codec_context.color_range = 2 if pix_fmt.startswith("yuvj") else 1
         audio: Any = output.add_stream(sound, rate=48000, layout="mono") if sound else None
         output.metadata["title"] = "a title"
+        with svt_av1.contained():
+            output.start_encoding()
         made = 0
         for stamp, pixels in zip(stamps, frames, strict=True):
             values = (pixels.numpy() * 65535).round().astype(np.uint16)

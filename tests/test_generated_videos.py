@@ -93,7 +93,6 @@ def test_a_generated_video_is_matched_right_or_refused(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SVT_LOG", "0")
     case = CASES[number]
     codec, options, formats, _, expected_codec = CODECS[case["codec"]]
     source, target = Path(f"source{case['container']}"), Path(f"target{case['container']}")
