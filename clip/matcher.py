@@ -14,7 +14,7 @@ from ..kernels.levels import LEVELS, count, value_range
 from ..kernels.workers import by_stripes
 from ..methods.chains import Chain
 from ..methods.color_space import ColorSpace, luma
-from ..methods.transform import ColorTransform, Part, Picture, Step, complete
+from ..methods.transform import PairStep, Part, Picture, Step, Transform, complete
 from .frames import Frame, Matched, Reference, Report, fit_mask
 from .smoothing import FrameStatistics, watched_pixels
 
@@ -41,7 +41,7 @@ class Prepared:
     report: Report
 
 
-Plan = tuple[Frame, Prepared, ColorTransform]
+Plan = tuple[Frame, Prepared, Transform]
 """A frame, its reference, and what is known of its transform before it is matched."""
 
 
@@ -62,8 +62,14 @@ class Matcher:
 
     def measure_reference(self, reference: Reference, colors: int) -> Measured:
         """Measure a reference for each step, its brightness for frames of one color."""
+        if reference.counts is not None and any(isinstance(step, PairStep) for step in self.steps):
+            raise ValueError(f"reference: expected a picture, to compare pixel by pixel, got {reference.name}")
         if colors < len(reference.pixels[:3]):
             reference = replace(reference, pixels=luma(_clamped(reference.pixels[:3])), counts=None)
+        if reference.counts is not None and any(isinstance(step, PairStep) for step in self.steps):
+            raise ValueError(
+                f"reference: expected pictures, whose pixels are compared with those of the image, got {reference.name}"
+            )
         pixels = reference.pixels[:3]
         mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, pixels)
         if mask is not None and not mask.any():
@@ -99,13 +105,16 @@ class Matcher:
 
     def measure(self, plan: Plan, index: int) -> Any:
         """Measure a frame for a step; None where there is nothing to measure, or no way to it since the reference is empty."""
-        frame, _, transform = plan
+        frame, reference, transform = plan
         step = self.steps[index]
         if not isinstance(step, Step) or len(transform.parts) < index:
             return None
         picture = self._picture(frame.pixels[:3], frame.fitted_mask())
         _, pixels = complete(transform, (), picture, (), None if self.gradient else _new_memory(picture))
-        return step.measure(picture if pixels is picture.pixels else Picture(pixels, picture.weights))
+        now = picture if pixels is picture.pixels else Picture(pixels, picture.weights)
+        if isinstance(step, PairStep):
+            return None if reference.parts is None else step.measure_pair(now, reference.parts[index])
+        return step.measure(now)
 
     def follow(self, plan: Plan) -> tuple[Plan, FrameStatistics | None]:
         """Solve for the transform of a frame, and take what smoothing needs to know of it."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..methods.transform import ColorTransform
+from ..methods.transform import Transform
 
 # A cut moves the distribution by more than _CUT, and by more than _CUT_RATIO times the running average of what the frames
 # before moved it by, in which each counts for _MOVEMENT_WEIGHT.
@@ -27,7 +27,7 @@ class FrameStatistics:
     These, ``samples`` ``[C, n]``, are always at the same places; NaN where they do not count.
     """
 
-    transform: ColorTransform
+    transform: Transform
     cdf: Tensor
     samples: Tensor
 
@@ -44,12 +44,12 @@ class TransferSmoothing:
     not change it.
     """
 
-    def __init__(self, window: int, opening: ColorTransform | None = None) -> None:
+    def __init__(self, window: int, opening: Transform | None = None) -> None:
         self._weight, self._opening = 2 / (window + 1), opening
         self._average: FrameStatistics | None = None
         self._movement: float | None = None
 
-    def follow(self, frame: FrameStatistics) -> ColorTransform:
+    def follow(self, frame: FrameStatistics) -> Transform:
         """Take the next frame into the average and return the transform for it."""
         before = self._average
         if is_flat(frame.cdf):

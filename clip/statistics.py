@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..kernels.workers import map_frames
 from ..methods.samples import ColorSample
-from ..methods.transform import ColorTransform, Part, Step
+from ..methods.transform import PairStep, Part, Step, Transform
 from .frames import Clip, Frame, Report
 from .matcher import Matcher, Measured, Plan, Prepared
 from .settings import MatchSettings
@@ -79,12 +79,12 @@ class Run:
         (result,) = self.map(lambda _matcher, chosen: function(*chosen), [arguments], together=False)
         return result
 
-    def solve(self, sources: Sequence[Any], reference: Prepared) -> ColorTransform:
+    def solve(self, sources: Sequence[Any], reference: Prepared) -> Transform:
         """The transform from what was measured for the first steps to a reference; as it begins, where nothing counts there."""
         parts: list[Part] = []
         for step, source, prepared in zip(self.matcher.steps, sources, reference.parts or (), strict=False):
             parts.append(step if isinstance(step, Part) else step.solve(source, prepared))
-        return ColorTransform(self.matcher.space, tuple(parts))
+        return Transform(self.matcher.space, tuple(parts))
 
 
 def per_frame(run: Run, frames: Callable[[], Iterable[Frame]] | None = None) -> Iterator[Plan]:
@@ -93,7 +93,7 @@ def per_frame(run: Run, frames: Callable[[], Iterable[Frame]] | None = None) -> 
     Raises:
         ValueError: the first frame has no reference, a reference nothing that counts, or a frame other channels.
     """
-    nothing, prepared, colors = ColorTransform(run.matcher.space), run.pooled, 0
+    nothing, prepared, colors = Transform(run.matcher.space), run.pooled, 0
     for frame in (frames or run.clip.frames)():
         colors = colors or len(frame.pixels[:3])
         if len(frame.pixels[:3]) != colors:
@@ -213,9 +213,10 @@ def add(name: str, total: Any, measured: Any) -> Any:
 
 def _from_sources(run: Run, sources: Sequence[Any], frames: Callable[[], Iterable[Frame]]) -> Iterator[Plan]:
     """Frames with the transforms from what was measured for the first steps, one for each reference."""
-    solved: tuple[Any, ColorTransform] | None = None
+    solved: tuple[Any, Transform] | None = None
+    by_pairs = any(isinstance(step, PairStep) for step in run.matcher.steps)
     for frame, reference, _ in per_frame(run, frames):
-        if solved is None or solved[0] is not reference.parts:
+        if solved is None or (solved[0] is not reference.parts and not by_pairs):
             solved = reference.parts, run.call(run.solve, sources, reference)
         yield frame, reference, solved[1]
 

@@ -1,6 +1,6 @@
 """What a match finds, as a value: the parts of a transform, the steps that solve for them, and how both meet a picture.
 
-    measure(picture) ; measure(reference)  ->  solve  ->  ColorTransform  ->  apply(picture)
+    measure(picture) ; measure(reference)  ->  solve  ->  Transform  ->  apply(picture)
 
 A step measures pictures and solves for a part of a transform. What is measured adds, so that pictures can be pooled. A method
 is a chain of steps, and of parts that there is nothing to solve for; each acts on what those before it have made of a picture.
@@ -95,8 +95,25 @@ class Step(ABC):
         """Find the part that leads from what was measured of the source to what was prepared of the reference."""
 
 
+class PairStep(Step):
+    """A step that looks at a picture and its reference pixel by pixel, which show the same at the same place.
+
+    What it measures adds over pairs, and leads to a part for all of them.
+    """
+
+    adds_in_any_order: ClassVar[bool] = False
+
+    def measure(self, picture: Picture) -> Picture:
+        """A reference as it is."""
+        return picture
+
+    @abstractmethod
+    def measure_pair(self, picture: Picture, reference: Picture) -> Any:
+        """Measure a picture beside its reference."""
+
+
 @dataclass(frozen=True)
-class ColorTransform:
+class Transform:
     """A change of colors, as a match has found it: what is done, one part after the other, in a color space."""
 
     space: ColorSpace
@@ -116,7 +133,7 @@ class ColorTransform:
         _, matched = complete(self, (), Picture(channels, weights), ())
         return self.space.join(matched, kept)
 
-    def averaged(self, other: "ColorTransform", weight: float) -> "ColorTransform":
+    def averaged(self, other: "Transform", weight: float) -> "Transform":
         """The way from this transform, at weight 0, to another that was found by the same method, at weight 1."""
         return replace(
             self, parts=tuple(own.mixed(others, weight) for own, others in zip(self.parts, other.parts, strict=True))
@@ -124,14 +141,14 @@ class ColorTransform:
 
 
 def complete(
-    transform: ColorTransform,
+    transform: Transform,
     steps: Sequence[Step | Part],
     picture: Picture,
     prepared: Sequence[Any],
     out: Tensor | None = None,
     *,
     to_the_end: bool = True,
-) -> tuple[ColorTransform, Tensor]:
+) -> tuple[Transform, Tensor]:
     """Send a picture through what is known of a transform, and through what is solved for the picture itself after that.
 
     The parts of ``transform`` are those of the first of the method's ``steps``; without steps, all that is known is applied.
@@ -145,7 +162,11 @@ def complete(
             step = steps[index]
             if isinstance(step, Step):
                 now = picture if index == 0 else Picture(pixels, picture.weights)
-                step = step.solve(step.measure(now) if step.measures_source else None, prepared[index])
+                if isinstance(step, PairStep):
+                    measured = step.measure_pair(now, prepared[index])
+                else:
+                    measured = step.measure(now) if step.measures_source else None
+                step = step.solve(measured, prepared[index])
             parts.append(step)
         if to_the_end or any(isinstance(later, Step) for later in steps[index + 1 :]):
             pixels = parts[index].apply(pixels, picture, out)

@@ -8,7 +8,7 @@ from comfyui_histogram_match import cumulative_distribution, histogram
 from comfyui_histogram_match.clip.smoothing import FrameStatistics, TransferSmoothing, is_flat, watched_pixels
 from comfyui_histogram_match.methods.channels import ChannelTables
 from comfyui_histogram_match.methods.color_space import ColorSpace
-from comfyui_histogram_match.methods.transform import ColorTransform
+from comfyui_histogram_match.methods.transform import Transform
 from torch import Tensor
 
 BINS = 256
@@ -20,12 +20,12 @@ def picture(seed: int, brightness: float = 1.0) -> Tensor:
     return torch.nn.functional.interpolate(small, size=(60, 80), mode="bilinear")[0] * brightness
 
 
-def constant(table: float) -> ColorTransform:
+def constant(table: float) -> Transform:
     """A transform to one value, to tell transforms apart."""
-    return ColorTransform(ColorSpace("rgb"), (ChannelTables(torch.full((3, BINS), table)),))
+    return Transform(ColorSpace("rgb"), (ChannelTables(torch.full((3, BINS), table)),))
 
 
-def table_of(transform: ColorTransform) -> Tensor:
+def table_of(transform: Transform) -> Tensor:
     (part,) = transform.parts
     assert isinstance(part, ChannelTables)
     return part.values

@@ -6,7 +6,7 @@ import pytest
 import torch
 from comfyui_histogram_match import COLOR_SPACES, METHODS, match_images
 from comfyui_histogram_match.clip.settings import MatchSettings
-from comfyui_histogram_match.methods.transform import ColorTransform, Picture, Step, complete
+from comfyui_histogram_match.methods.transform import Picture, Step, Transform, complete
 from photos import continuous_photo
 from torch import Tensor
 
@@ -18,14 +18,14 @@ def planes(name: str) -> Tensor:
 
 
 @torch.no_grad()
-def solved(image: Tensor, reference: Tensor, method: str, color_space: str = "rgb") -> ColorTransform:
+def solved(image: Tensor, reference: Tensor, method: str, color_space: str = "rgb") -> Transform:
     space, steps = MatchSettings(method, color_space=color_space, rotations=6).recipe()
     of_reference = Picture(space.split(reference)[0])
     prepared = [
         step.prepare(step.measure(of_reference)) if isinstance(step, Step) and step.measures_reference else None
         for step in steps
     ]
-    transform, _ = complete(ColorTransform(space), steps, Picture(space.split(image)[0]), prepared)
+    transform, _ = complete(Transform(space), steps, Picture(space.split(image)[0]), prepared)
     assert len(transform.parts) == len(steps)
     return transform
 

@@ -12,7 +12,7 @@ from ..kernels.dtypes import fitting, wants_gradient, widened
 from ..kernels.workers import in_thread
 from ..methods.chains import recipe
 from ..methods.table import COLOR_SPACES, METHODS, ROTATIONS
-from ..methods.transform import ColorTransform, Part, Picture, Step, complete
+from ..methods.transform import Part, Picture, Step, Transform, complete
 
 
 class ColorMatching(torch.nn.Module):
@@ -99,7 +99,7 @@ class ColorMatching(torch.nn.Module):
         ]
         matched = []
         for picture, of_reference in zip(self._pictures(image, image_weights), cycle(prepared)):
-            _, pixels = complete(ColorTransform(self._space), self._steps, picture, of_reference)
+            _, pixels = complete(Transform(self._space), self._steps, picture, of_reference)
             matched.append(self._space.join(pixels, picture.kept))
         return fitting(torch.stack(matched), image.dtype)
 
