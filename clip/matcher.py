@@ -79,10 +79,8 @@ class Matcher:
         for step in self.steps:
             if isinstance(step, Step) and step.measures_reference and step not in of_steps:
                 of_steps[step] = step.measure(picture)
-        counted = [True] * len(picture.pixels)
-        if reference.counts is None and (mask is not None or picture.missing):
-            weights = torch.ones(()) if picture.weights is None else picture.weights
-            counted = (picture.pixels.isfinite() & (weights.to(picture.pixels.device) > 0)).flatten(1).any(1).tolist()
+        all_count = reference.counts is not None or (mask is None and not picture.missing)
+        counted = [True] * len(picture.pixels) if all_count else _counted(picture)
         return Measured(of_steps, counted, Report(reference_missing=picture.missing, reference_outside=int(picture.outside)))
 
     def prepare(self, reference: Reference, colors: int) -> Prepared:
@@ -205,6 +203,13 @@ class Matcher:
 
         planes = (frame.pixels, matched, frame.out, *others.values())
         write(*planes) if self.gradient else by_stripes(write, *planes)
+
+
+def _counted(picture: Picture) -> list[bool]:
+    """Which channels have a finite value that counts."""
+    weights = torch.ones(()) if picture.weights is None else picture.weights
+    counted: list[bool] = (picture.pixels.isfinite() & (weights.to(picture.pixels.device) > 0)).flatten(1).any(1).tolist()
+    return counted
 
 
 def _new_memory(picture: Picture) -> Tensor:

@@ -30,7 +30,10 @@ _LARGEST = 1 << 62
 
 @dataclass
 class Run:
-    """One run over a clip: references, if ``pooled``, steps ``measured`` and ``matched``, and ``fallbacks`` not told yet."""
+    """One run over a clip: references, if ``pooled``, steps ``measured`` and ``matched``, and ``fallbacks`` not told yet.
+
+    ``fits_only``: no frame is matched.
+    """
 
     clip: Clip
     settings: MatchSettings
@@ -40,6 +43,7 @@ class Run:
     measured: int = 0
     matched: int = 0
     fallbacks: int = 0
+    fits_only: bool = False
 
     def tell(self) -> None:
         """Say how many steps are done."""
@@ -51,7 +55,7 @@ class Run:
             passes = sum(isinstance(step, Step) for step in self.matcher.steps)
             expected = {"uniform": frames * passes, "per_frame": 0}.get(self.settings.source_stats, 1)
             expected += references if self.settings.reference_stats == "pooled" else 0
-            total = frames + (self.measured if self.matched else max(self.measured, expected))
+            total = (self.measured if self.matched else max(self.measured, expected)) + (0 if self.fits_only else frames)
         self.progress(self.measured + self.matched, total)
 
     def step(self) -> None:
@@ -111,22 +115,7 @@ def per_frame(run: Run, frames: Callable[[], Iterable[Frame]] | None = None) -> 
 
 def uniform(run: Run) -> Iterator[Plan]:
     """All frames together: one transform for each reference."""
-    sources: list[Any] = []
-    for index, step in enumerate(run.matcher.steps):
-        total: Any = None
-        if isinstance(step, Step):
-            plans = _from_sources(run, sources, run.clip.first_pass or run.clip.frames)
-            for measured in run.map(partial(_measure_for_sum, index), plans, together=run.clip.together):
-                total = total if measured is None else run.call(add, "image", total, measured)
-                run.step()
-            total = total if run.clip.combine is None else run.clip.combine(total)
-            if total is None:
-                # Nothing of the references counts: all frames stay as they are.
-                break
-            # As fractions again, see below.
-            total = total.double().div_(_GRID) if isinstance(total, Tensor) and total.dtype == torch.int64 else total
-        sources.append(total)
-    yield from _from_sources(run, sources, run.clip.frames)
+    yield from _from_sources(run, pooled_sources(run), run.clip.frames)
 
 
 def target_frame(run: Run) -> Iterator[Plan]:
@@ -135,21 +124,7 @@ def target_frame(run: Run) -> Iterator[Plan]:
     Raises:
         ValueError: the clip has no such frame, or there is nothing to measure in it.
     """
-    target = run.settings.target_index
-    plan = next(islice(per_frame(run, run.clip.first_pass), target, None), None)
-    if plan is None:
-        raise ValueError(f"target_index: expected the index of a frame of the image, got {target}")
-    frame, reference, _ = plan
-    sources: list[Any] = []
-    for index, step in enumerate(run.matcher.steps):
-        plan = frame, reference, run.call(run.solve, sources, reference)
-        (source,) = run.map(partial(Matcher.measure, index=index), [plan], together=False)
-        if isinstance(step, Step) and (
-            source is None or not (source.weights if isinstance(source, ColorSample) else source).any()
-        ):
-            missing = "a reference to go to" if source is None else "pixels to measure"
-            raise ValueError(f"target_index: expected a frame with {missing}, got {target} with none")
-        sources.append(source)
+    sources, _ = target_sources(run)
     run.step()
     yield from _from_sources(run, sources, run.clip.frames)
 
@@ -186,6 +161,49 @@ def pool_references(run: Run) -> Prepared | None:
         total = measured if total is None else run.call(add_references, total, measured)
         run.step()
     return None if total is None else run.call(run.matcher.prepare_measured, total, "all references")
+
+
+def pooled_sources(run: Run) -> list[Any]:
+    """What each step measures of all frames together, as far as anything of the references counts."""
+    sources: list[Any] = []
+    for index, step in enumerate(run.matcher.steps):
+        total: Any = None
+        if isinstance(step, Step):
+            plans = _from_sources(run, sources, run.clip.first_pass or run.clip.frames)
+            for measured in run.map(partial(_measure_for_sum, index), plans, together=run.clip.together):
+                total = total if measured is None else run.call(add, "image", total, measured)
+                run.step()
+            total = total if run.clip.combine is None else run.clip.combine(total)
+            if total is None:
+                # Nothing of the references counts: all frames stay as they are.
+                break
+            # As fractions again, see below.
+            total = total.double().div_(_GRID) if isinstance(total, Tensor) and total.dtype == torch.int64 else total
+        sources.append(total)
+    return sources
+
+
+def target_sources(run: Run) -> tuple[list[Any], Prepared]:
+    """What each step measures of one frame, and its reference; errors as :func:`target_frame` says."""
+    target = run.settings.target_index
+    plan = next(islice(per_frame(run, run.clip.first_pass), target, None), None)
+    if plan is None:
+        raise ValueError(f"target_index: expected the index of a frame of the image, got {target}")
+    frame, reference, _ = plan
+    sources: list[Any] = []
+    for index, step in enumerate(run.matcher.steps):
+        plan = frame, reference, run.call(run.solve, sources, reference)
+        (source,) = run.map(partial(Matcher.measure, index=index), [plan], together=False)
+        if isinstance(step, Step) and (source is None or not counts_anything(source)):
+            missing = "a reference to go to" if source is None else "pixels to measure"
+            raise ValueError(f"target_index: expected a frame with {missing}, got {target} with none")
+        sources.append(source)
+    return sources, reference
+
+
+def counts_anything(measured: Any) -> bool:
+    """Whether any pixel counts in what was measured."""
+    return bool((measured.weights if isinstance(measured, ColorSample) else measured).any())
 
 
 def add_references(total: Measured, measured: Measured) -> Measured:
