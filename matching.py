@@ -2,17 +2,21 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from .checks import check_frames, check_mask
-from .clip.frames import Clip, Frame, Reference, Report
+from .clip.frames import Clip, Frame, Matched, Reference, Report
 from .clip.run import match_clip
 from .clip.settings import WINDOW, MatchSettings
 from .kernels.dtypes import wants_gradient
 from .methods.table import ROTATIONS
 from .reference_histogram import ReferenceHistogram
+
+_Result = TypeVar("_Result")
 
 
 def match_images(
@@ -31,6 +35,7 @@ def match_images(
     reference_mask: Tensor | None = None,
     color_space: str = "rgb",
     rotations: int = ROTATIONS,
+    change_mask: Tensor | None = None,
 ) -> Tensor:
     """Give each frame of a batch the colors of its reference.
 
@@ -67,6 +72,8 @@ def match_images(
         color_space: one of :data:`COLOR_SPACES`, in which the method works. With ``"rgb"``, reinhard works in the space
             l-alpha-beta.
         rotations: of the method sliced, 2 or more.
+        change_mask: floating point, shape ``[1 or B, height, width]``, values in [0, 1]: how much of the result is blended in,
+            in place of ``image_mask``, which then says only what is measured. 1 throughout changes everything.
 
     Returns:
         The image's shape, dtype and device, values in [0, 1] (but for a factor or a mask of 0). NaN and infinite values of
@@ -86,7 +93,7 @@ def match_images(
     tensor(0.8000)
     """
     settings = MatchSettings(method, factor, source_stats, target_index, window, reference_stats, color_space, rotations)
-    return _warned(*match_batch(image, reference, settings, device, progress, image_mask, reference_mask))
+    return warned(*match_batch(image, reference, settings, device, progress, image_mask, reference_mask, change_mask))
 
 
 def specify_images(
@@ -101,6 +108,7 @@ def specify_images(
     target_index: int = 0,
     window: int = WINDOW,
     image_mask: Tensor | None = None,
+    change_mask: Tensor | None = None,
 ) -> Tensor:
     """Give each frame of a batch a histogram that is specified without a picture.
 
@@ -117,12 +125,13 @@ def specify_images(
         target_index: see there.
         window: see there.
         image_mask: see there.
+        change_mask: see there.
 
     Returns:
         As :func:`match_images`; differentiable in image and mask.
 
     Raises:
-        TypeError: ``image`` or ``image_mask`` is not a floating-point tensor, a number is not one, or ``target`` is not a
+        TypeError: ``image`` or a mask is not a floating-point tensor, a number is not one, or ``target`` is not a
             function.
         ValueError: a shape or another argument is none of the above, or the mask holds NaN.
 
@@ -140,7 +149,7 @@ def specify_images(
         color_space=color_space,
         target=target,
     )
-    return _warned(*match_batch(image, None, settings, device, progress, image_mask))
+    return warned(*match_batch(image, None, settings, device, progress, image_mask, None, change_mask))
 
 
 def match_batch(
@@ -151,49 +160,110 @@ def match_batch(
     progress: Callable[[int, int], None] | None = None,
     image_mask: Tensor | None = None,
     reference_mask: Tensor | None = None,
+    change_mask: Tensor | None = None,
 ) -> tuple[Tensor, list[str]]:
     """What :func:`match_images` and :func:`specify_images` do, with settings that are checked, and notes in place of warnings.
 
     Returns:
         The result, and what the user should be told.
     """
-    check_frames("image", image)
-    if image_mask is not None:
-        check_mask("image_mask", image_mask, len(image))
-    references = [] if reference is None else _references(reference, reference_mask)
+    batch = Batch(image, image_mask, image_mask if change_mask is None else change_mask, reference, reference_mask)
     if settings.source_stats == "target_frame" and settings.target_index >= len(image):
         raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {settings.target_index}")
     if settings.factor == 0:
         return image.clone(), []
-    left = len(references) - len(image)
-    notes = []
-    if settings.reference_stats == "paired" and left > 0:
-        notes.append(f"reference: {left} of {len(references)} have no frame and are left out; reference_stats pooled takes all")
-    gradient = wants_gradient(image, image_mask, reference_mask, reference if isinstance(reference, Tensor) else None)
-    if gradient and not settings.differentiable:
-        notes.append(f"method: {settings.method} has no gradient, so the result has none")
-        gradient = False
-    result = torch.empty_like(image, memory_format=torch.contiguous_format)
-
-    def frames() -> Iterator[Frame]:
-        for index in range(len(image)):
-            pixels, out = (batch[index].movedim(-1, 0) for batch in (image, result))
-            mask = None if image_mask is None else image_mask[index if len(image_mask) > 1 else 0]
-            yield Frame(pixels, out, references[index] if index < len(references) else None, mask, mask)
-
-    clip = Clip(frames, lambda: references, (len(image), len(references)), together=len(image) > 1)
-    report = Report()
-    with torch.set_grad_enabled(gradient):
-        device = image.device if device is None else torch.device(device)
-        for matched in match_clip(clip, settings, device, progress, gradient=gradient):
-            report += matched.report
+    notes = batch.notes(settings)
+    run = partial(match_clip, settings=settings)
+    result, report = batch.changed(run, device, progress, differentiable=settings.differentiable)
     return result, notes + report.notes()
 
 
-def _warned(matched: Tensor, notes: list[str]) -> Tensor:
+class Batch:
+    """A batch of frames, its masks and references, checked, and ``others`` of which a gradient may be wanted.
+
+    Raises:
+        TypeError: a tensor is not a floating-point tensor.
+        ValueError: a shape does not fit.
+    """
+
+    def __init__(
+        self,
+        image: Tensor,
+        image_mask: Tensor | None,
+        change_mask: Tensor | None,
+        reference: Tensor | ReferenceHistogram | None = None,
+        reference_mask: Tensor | None = None,
+        others: tuple[Tensor, ...] = (),
+    ) -> None:
+        check_frames("image", image)
+        for name, mask in (("image_mask", image_mask), ("change_mask", change_mask)):
+            if mask is not None and (name == "image_mask" or mask is not image_mask):
+                check_mask(name, mask, len(image))
+        self.references = [] if reference is None else _references(reference, reference_mask)
+        self._image, self._image_mask, self._change_mask = image, image_mask, change_mask
+        given = reference if isinstance(reference, Tensor) else None
+        self._tensors = (image, image_mask, change_mask, reference_mask, given, *others)
+
+    def notes(self, settings: MatchSettings) -> list[str]:
+        """What of the arguments has no effect."""
+        notes = []
+        left = len(self.references) - len(self._image)
+        if settings.reference_stats == "paired" and left > 0:
+            notes.append(
+                f"reference: {left} of {len(self.references)} have no frame and are left out; reference_stats pooled takes all"
+            )
+        if self.wants_gradient and not settings.differentiable:
+            notes.append(f"method: {settings.method} has no gradient, so the result has none")
+        return notes
+
+    @property
+    def wants_gradient(self) -> bool:
+        """Whether a gradient is wanted of anything."""
+        return wants_gradient(*self._tensors)
+
+    def clip(self, result: Tensor | None = None) -> Clip:
+        """The batch as a clip, whose frames are written to ``result``; None for a clip that is only measured."""
+
+        def frames() -> Iterator[Frame]:
+            for index in range(len(self._image)):
+                pixels = self._image[index].movedim(-1, 0)
+                out = pixels if result is None else result[index].movedim(-1, 0)
+                mask, change = (
+                    None if masks is None else masks[index if len(masks) > 1 else 0]
+                    for masks in (self._image_mask, self._change_mask)
+                )
+                change = mask if self._change_mask is self._image_mask else change
+                yield Frame(pixels, out, self.references[index] if index < len(self.references) else None, mask, change)
+
+        lengths = len(self._image), len(self.references)
+        return Clip(frames, lambda: self.references, lengths, together=len(self._image) > 1)
+
+    def changed(
+        self,
+        run: Callable[..., Iterator[Matched]],
+        device: torch.device | str | None,
+        progress: Callable[[int, int], None] | None,
+        *,
+        differentiable: bool,
+    ) -> tuple[Tensor, Report]:
+        """All frames as ``run`` changes them, in a tensor like the image, and what there is to tell."""
+        result, report = torch.empty_like(self._image, memory_format=torch.contiguous_format), Report()
+        gradient = self.wants_gradient and differentiable
+        with torch.set_grad_enabled(gradient):
+            for matched in run(self.clip(result), device=self.device(device), progress=progress, gradient=gradient):
+                report += matched.report
+        return result, report
+
+    def device(self, device: torch.device | str | None) -> torch.device:
+        """Where to compute; by default where the image is."""
+        return self._image.device if device is None else torch.device(device)
+
+
+def warned(result: _Result, notes: list[str]) -> _Result:
+    """A result, after a ``RuntimeWarning`` for each note to the caller's caller."""
     for note in notes:
         warnings.warn(note, RuntimeWarning, stacklevel=3)
-    return matched
+    return result
 
 
 def _references(reference: Tensor | ReferenceHistogram, mask: Tensor | None) -> list[Reference]:

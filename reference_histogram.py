@@ -1,24 +1,17 @@
 """Any number of pictures as one reference that can be kept in a file."""
 
-import io
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .checks import check_frames, check_mask
 from .clip.frames import Reference, fit_mask
 from .command.paths import HISTOGRAM_SUFFIX
-from .command.whole_files import write_whole_file
 from .histogram_matching import histogram
+from .kept.arrays import Arrays, read_kept, write_arrays
 from .kernels.dtypes import nearest_end
 from .kernels.levels import LEVELS
 from .kernels.workers import map_frames
@@ -27,9 +20,8 @@ from .methods.samples import SAMPLE, ColorSample
 SUFFIX = HISTOGRAM_SUFFIX
 """The ending of a file's name."""
 
-# What is in a file, and how much of it at most; whatever says it is more is not unpacked.
-_ARRAYS = {"format": (), "counts": (3, LEVELS), "colors": (3, SAMPLE), "weights": (SAMPLE,), "pictures": ()}
-_LONGEST_ITEM = 256
+# How large the arrays in a file can be.
+_LARGEST = {"counts": (3, LEVELS), "colors": (3, SAMPLE), "weights": (SAMPLE,)}
 _FORMAT = "comfyui-histogram-match reference 1"
 
 
@@ -112,15 +104,13 @@ class ReferenceHistogram:
             OSError: it cannot be written.
         """
         arrays = {
-            "format": np.array(_FORMAT),
+            "format": _FORMAT,
             "counts": self.counts.numpy(),
             "colors": self.sample.colors.numpy(),
             "weights": self.sample.weights.numpy(),
-            "pictures": np.array(self.pictures),
+            "pictures": self.pictures,
         }
-        content = io.BytesIO()
-        np.savez_compressed(content, allow_pickle=False, **arrays)
-        write_whole_file(Path(path), content.getvalue())
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "ReferenceHistogram":
@@ -130,37 +120,18 @@ class ReferenceHistogram:
             OSError: it cannot be read.
             ValueError: it is not a file that :meth:`save` has written.
         """
-        try:
-            content = _read_arrays(path)
-            if str(content["format"]) != _FORMAT:
-                raise ValueError(f"format {content['format']}")
-            counts, colors, weights = (torch.from_numpy(content[name]) for name in ("counts", "colors", "weights"))
-            pictures = int(content["pictures"])
-        except (KeyError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: expected a file of Reference Histogram, got another ({error})") from error
-        arrays = {"counts": counts, "colors": colors, "weights": weights}
-        shapes = [tuple(array.shape) for array in arrays.values() if array.is_floating_point()]
+        return read_kept(path, "Reference Histogram", cls._of_arrays)
+
+    @classmethod
+    def _of_arrays(cls, arrays: Arrays) -> "ReferenceHistogram":
+        arrays.check_format(_FORMAT)
+        counts, colors, weights = (torch.from_numpy(arrays.read(name, most)) for name, most in _LARGEST.items())
+        shapes = [tuple(array.shape) for array in (counts, colors, weights) if array.is_floating_point()]
         if shapes != [(3, LEVELS), (3, weights.numel()), (weights.numel(),)]:
-            raise ValueError(f"{path}: expected a file of Reference Histogram, got arrays of other shapes")
-        for name, array in arrays.items():
+            raise ValueError("arrays of other shapes")
+        for name, array in {"counts": counts, "colors": colors, "weights": weights}.items():
             if not bool((array.isfinite() & (array >= 0)).all()):
-                raise ValueError(f"{path}: expected finite {name} from 0 up, got others")
+                raise ValueError(f"{name} that are not finite or below 0")
         if not bool(counts.sum(1).all()) or not bool(weights.any()):
-            raise ValueError(f"{path}: expected at least one pixel, got none")
-        return cls(counts.double(), ColorSample(colors.float(), weights.float()), pictures)
-
-
-def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """The arrays in a file, each only if its header says that it is no larger than it can be."""
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-        for name, most in _ARRAYS.items():
-            with archive.open(f"{name}.npy") as file:
-                np.lib.format.read_magic(file)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            sizes = zip((*shape, dtype.itemsize), (*most, _LONGEST_ITEM), strict=True)
-            if dtype.hasobject or any(size > limit for size, limit in sizes):
-                raise ValueError(f"{name} of shape {shape} and type {dtype}")
-            with archive.open(f"{name}.npy") as file:
-                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
-    return arrays
+            raise ValueError("no pixel that counts")
+        return cls(counts.double(), ColorSample(colors.float(), weights.float()), int(arrays.read("pictures", ())))

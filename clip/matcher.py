@@ -75,10 +75,8 @@ class Matcher:
         if mask is not None and not mask.any():
             return Measured({}, [], Report())
         picture = self._picture(pixels, mask, reference.counts)
-        of_steps: dict[Step, Any] = {}
-        for step in self.steps:
-            if isinstance(step, Step) and step.measures_reference and step not in of_steps:
-                of_steps[step] = step.measure(picture)
+        steps = [step for step in dict.fromkeys(self.steps) if isinstance(step, Step) and step.measures_reference]
+        of_steps = {step: step.measure(picture) for step in steps}
         all_count = reference.counts is not None or (mask is None and not picture.missing)
         counted = [True] * len(picture.pixels) if all_count else _counted(picture)
         return Measured(of_steps, counted, Report(reference_missing=picture.missing, reference_outside=int(picture.outside)))
@@ -141,7 +139,7 @@ class Matcher:
             return Matched(frame, reference.report + (Report(image_masked=1) if black else Report(reference_masked=1)))
         change = mask if frame.change is frame.mask else frame.change
         if change is not None and change is not mask:
-            change = fit_mask("image_mask", change, frame.pixels)
+            change = fit_mask("change_mask", change, frame.pixels)
         colors, out = frame.pixels[:3], frame.out[:3]
         fits = (len(out), out.dtype, out.device) == (len(colors), working_dtype(colors), self.device)
         # Steps may write over what they are given, unless one looks back at it or it is the caller's, or one plane for three.

@@ -1,0 +1,210 @@
+"""A match that is kept: fitted where two pictures show the same, and applied anywhere."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .checks import check_number
+from .clip.run import apply_clip, fit_clip
+from .clip.settings import MatchSettings
+from .kept.arrays import Arrays, read_kept, write_arrays
+from .kept.parts import part_arrays, read_part
+from .matching import Batch, warned
+from .methods.color_space import ColorSpace
+from .methods.table import COLOR_SPACES, METHODS
+from .methods.transform import Transform
+from .reference_histogram import ReferenceHistogram
+
+_FORMAT = "comfyui-histogram-match transform 1"
+_MOST_PARTS = 16
+# Where methods are described and users cannot choose.
+_SPACES = (*COLOR_SPACES, "log_cones")
+
+
+@dataclass(frozen=True)
+class ColorTransform:
+    """A change of colors that can be applied to any picture, and kept in a file.
+
+    Attributes:
+        transform: what is done, in which color space.
+        method: the one of :data:`METHODS` that it was fitted by; empty if it comes from elsewhere.
+
+    >>> dark, bright = torch.full((1, 4, 4, 3), 0.2), torch.full((1, 4, 4, 3), 0.8)
+    >>> fit_transform(dark, bright).apply(torch.full((1, 1, 1, 3), 0.2))
+    tensor([[[[0.8000, 0.8000, 0.8000]]]])
+    """
+
+    transform: Transform
+    method: str = ""
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether the same color always goes to the same color, whatever picture it is in."""
+        return self.transform.pointwise
+
+    def apply(
+        self,
+        image: Tensor,
+        factor: float = 1.0,
+        *,
+        mask: Tensor | None = None,
+        device: torch.device | str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Change the colors of a batch of frames, one frame after the other.
+
+        Args:
+            image: floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4, values in [0, 1]. A fourth channel is alpha, and
+                comes back untouched. A gray image stays gray.
+            factor: from 0, the image itself bit for bit, to 1, fully changed.
+            mask: where to change, floating point, shape ``[1 or B, height, width]``, values in [0, 1]; where it is 0, the image
+                comes back bit for bit. Other sizes are resized bilinearly.
+            device: where frames are changed; by default where ``image`` is.
+            progress: called after each frame with the number of frames done and of all. What it raises ends the run.
+
+        Returns:
+            As :func:`match_images`; differentiable in image, mask and, where the method is, in what it was fitted to.
+
+        Raises:
+            TypeError: a tensor is not a floating-point tensor, or the factor not a number.
+            ValueError: a shape or the factor is none of the above, or the mask holds NaN.
+        """
+        return warned(*self.apply_batch(image, factor, mask, device, progress))
+
+    def apply_batch(
+        self,
+        image: Tensor,
+        factor: float,
+        mask: Tensor | None,
+        device: torch.device | str | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> tuple[Tensor, list[str]]:
+        """What :meth:`apply` does, with what there is to tell in place of warnings."""
+        check_number("factor", factor, 0, 1)
+        tensors = (part.values for part in self.transform.parts if hasattr(part, "values"))
+        batch = Batch(image, None, mask, others=tuple(tensors))
+        if factor == 0:
+            return image.clone(), []
+        run = partial(apply_clip, transform=self.transform, factor=factor)
+        result, report = batch.changed(run, device, progress, differentiable=True)
+        return result, report.notes()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a file, which is complete or not there at all.
+
+        Raises:
+            OSError: it cannot be written.
+            ValueError: a part of the transform is nothing without the picture that it was made for.
+        """
+        kinds, arrays = [], {}
+        for index, part in enumerate(self.transform.parts):
+            name, of_part = part_arrays(part)
+            kinds.append(name)
+            arrays.update({f"{index} {array}": values for array, values in of_part.items()})
+        space = self.transform.space
+        write_arrays(
+            path,
+            {"format": _FORMAT, "space": space.name, "lightness_only": space.lightness_only, "method": self.method}
+            | {"parts": kinds}
+            | arrays,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "ColorTransform":
+        """Read from a file.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not a file that :meth:`save` has written.
+        """
+        return read_kept(path, "ColorTransform", cls._of_arrays)
+
+    @classmethod
+    def _of_arrays(cls, arrays: Arrays) -> "ColorTransform":
+        arrays.check_format(_FORMAT)
+        space, method = (str(arrays.read(name, ())) for name in ("space", "method"))
+        if space not in _SPACES or method not in ("", *METHODS):
+            raise ValueError(f"color space {space} and method {method}")
+        kinds = arrays.read("parts", (_MOST_PARTS,)).tolist()
+        parts = [read_part(kind, arrays, f"{index} ") for index, kind in enumerate(kinds)]
+        transform = Transform(ColorSpace(space, bool(arrays.read("lightness_only", ()))), tuple(parts))
+        # Whether all parts fit together shows where a color goes through them.
+        if not bool(transform.apply(torch.full((3, 1, 1), 0.5)).isfinite().all()):
+            raise ValueError("parts that lead nowhere")
+        return cls(transform, method)
+
+
+def fit_transform(
+    image: Tensor,
+    reference: Tensor | ReferenceHistogram,
+    method: str = "pytorch",
+    *,
+    color_space: str = "rgb",
+    image_mask: Tensor | None = None,
+    reference_mask: Tensor | None = None,
+    target_index: int | None = None,
+) -> ColorTransform:
+    """Find the change of colors that a match is, to apply it elsewhere.
+
+    On the same batch, what is found does what :func:`match_images` does with ``source_stats="uniform"`` and
+    ``reference_stats="pooled"``, bit for bit.
+
+    Args:
+        image: floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4, values in [0, 1]: all frames count together.
+        reference: the same, shape ``[R, H', W', C']``, all together too; or a :class:`ReferenceHistogram`.
+        method: one of :data:`METHODS` but for those that compare or rank the pixels of one picture.
+        color_space: one of :data:`COLOR_SPACES`, in which the method works.
+        image_mask: how much each pixel counts, floating point, shape ``[1 or B, height, width]``, values in [0, 1].
+        reference_mask: the same for the reference, ``[1 or R, height, width]``.
+        target_index: the frame of ``image`` that counts alone; by default all do.
+
+    Returns:
+        The transform; its :meth:`ColorTransform.apply` has a gradient to image, reference and masks where the method has.
+        A ``RuntimeWarning`` says how many values were left out since they are NaN or infinite.
+
+    Raises:
+        TypeError: a tensor is not a floating-point tensor.
+        ValueError: a shape or another argument is none of the above, the method finds nothing that could be applied to another
+            picture, a mask holds NaN, or nothing counts.
+    """
+    return warned(*fit_batch(image, reference, method, color_space, image_mask, reference_mask, target_index, None, None))
+
+
+def fit_batch(
+    image: Tensor,
+    reference: Tensor | ReferenceHistogram,
+    method: str,
+    color_space: str,
+    image_mask: Tensor | None,
+    reference_mask: Tensor | None,
+    target_index: int | None,
+    device: torch.device | str | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[ColorTransform, list[str]]:
+    """What :func:`fit_transform` does, on a device, with what there is to tell in place of warnings."""
+    settings = fit_settings(method, color_space, target_index)
+    batch = Batch(image, image_mask, None, reference, reference_mask)
+    if target_index is not None and target_index >= len(image):
+        raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {target_index}")
+    gradient = batch.wants_gradient and settings.differentiable
+    with torch.set_grad_enabled(gradient):
+        found, report = fit_clip(batch.clip(), settings, batch.device(device), progress, gradient=gradient)
+    return ColorTransform(found, method), batch.notes(settings) + report.notes()
+
+
+def fit_settings(method: str, color_space: str, target_index: int | None) -> MatchSettings:
+    """How a transform is fitted; a ValueError for a method that finds none."""
+    reason = METHODS[method].per_frame_only if method in METHODS else ""
+    if reason:
+        raise ValueError(f"method: expected one whose change can be applied to another picture, got {method}: {reason}")
+    return MatchSettings(
+        method,
+        color_space=color_space,
+        source_stats="uniform" if target_index is None else "target_frame",
+        target_index=target_index or 0,
+        reference_stats="pooled",
+    )
