@@ -170,6 +170,10 @@ def fit_transform(
         TypeError: a tensor is not a floating-point tensor.
         ValueError: a shape or another argument is none of the above, the method finds nothing that could be applied to another
             picture, a mask holds NaN, or nothing counts.
+
+    >>> before, after = torch.rand(1, 8, 8, 3), torch.rand(1, 8, 8, 3)
+    >>> fit_transform(before, after, "mkl").apply(torch.rand(300, 8, 8, 3)).shape
+    torch.Size([300, 8, 8, 3])
     """
     return warned(*fit_batch(image, reference, method, color_space, image_mask, reference_mask, target_index, None, None))
 

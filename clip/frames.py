@@ -44,6 +44,10 @@ class Frame:
         """The mask ``[H, W]``; a ValueError if it holds NaN."""
         return None if self.mask is None else fit_mask("image_mask", self.mask, self.pixels)
 
+    def fitted_change(self) -> Tensor | None:
+        """How much each pixel is changed, ``[H, W]``; a ValueError if it holds NaN."""
+        return None if self.change is None else fit_mask("change_mask", self.change, self.pixels)
+
 
 @dataclass(frozen=True)
 class Report:

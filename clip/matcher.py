@@ -137,9 +137,7 @@ class Matcher:
         if reference.parts is None or black:
             frame.out.copy_(frame.pixels)
             return Matched(frame, reference.report + (Report(image_masked=1) if black else Report(reference_masked=1)))
-        change = mask if frame.change is frame.mask else frame.change
-        if change is not None and change is not mask:
-            change = fit_mask("change_mask", change, frame.pixels)
+        change = mask if frame.change is frame.mask else frame.fitted_change()
         colors, out = frame.pixels[:3], frame.out[:3]
         fits = (len(out), out.dtype, out.device) == (len(colors), working_dtype(colors), self.device)
         # Steps may write over what they are given, unless one looks back at it or it is the caller's, or one plane for three.
