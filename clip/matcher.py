@@ -62,8 +62,7 @@ class Matcher:
 
     def measure_reference(self, reference: Reference, colors: int) -> Measured:
         """Measure a reference for each step, its brightness for frames of one color."""
-        if reference.counts is not None and any(isinstance(step, PairStep) for step in self.steps):
-            raise ValueError(f"reference: expected a picture, to compare pixel by pixel, got {reference.name}")
+        _check_picture(reference, self.steps)
         if colors < len(reference.pixels[:3]):
             reference = replace(reference, pixels=luma(_clamped(reference.pixels[:3])), counts=None)
         if reference.counts is not None and any(isinstance(step, PairStep) for step in self.steps):
@@ -108,9 +107,9 @@ class Matcher:
         picture = self._picture(frame.pixels[:3], frame.fitted_mask())
         _, pixels = complete(transform, (), picture, (), None if self.gradient else _new_memory(picture))
         now = picture if pixels is picture.pixels else Picture(pixels, picture.weights)
-        if isinstance(step, PairStep):
-            return None if reference.parts is None else step.measure_pair(now, reference.parts[index])
-        return step.measure(now)
+        if not isinstance(step, PairStep):
+            return step.measure(now)
+        return None if reference.parts is None else step.measure_pair(now, reference.parts[index])
 
     def follow(self, plan: Plan) -> tuple[Plan, FrameStatistics | None]:
         """Solve for the transform of a frame, and take what smoothing needs to know of it."""
@@ -199,6 +198,12 @@ class Matcher:
 
         planes = (frame.pixels, matched, frame.out, *others.values())
         write(*planes) if self.gradient else by_stripes(write, *planes)
+
+
+def _check_picture(reference: Reference, steps: Chain) -> None:
+    """Raise a ValueError for a kept reference where a step looks at a picture."""
+    if reference.counts is not None and any(isinstance(step, PairStep) for step in steps):
+        raise ValueError(f"reference: expected a picture, to compare pixel by pixel, got {reference.name}")
 
 
 def _counted(picture: Picture) -> list[bool]:
