@@ -92,9 +92,10 @@ class Matcher:
         """
         if not measured.of_steps:
             return Prepared(None, measured.report)
-        if not all(measured.counted):
-            channel = measured.counted.index(False)
-            raise ValueError(f"reference: expected finite values, got none in channel {channel} of {name}")
+        if False in measured.counted:
+            raise ValueError(
+                f"reference: expected finite values, got none in channel {measured.counted.index(False)} of {name}"
+            )
         prepared = {step: step.prepare(of_step) for step, of_step in measured.of_steps.items()}
         return Prepared([prepared.get(step) for step in self.steps], measured.report)  # type: ignore[arg-type]
 
@@ -155,9 +156,8 @@ class Matcher:
     ) -> Picture:
         """Bring pixels ``[C, H, W]`` onto the device and into the color space, there in the memory ``room``, if they fit."""
         lowest, highest = value_range(pixels)
-        missing = 0
-        if not (math.isfinite(lowest) and math.isfinite(highest)):
-            missing = int((~pixels.isfinite()).sum())
+        missing = 0 if math.isfinite(lowest) and math.isfinite(highest) else int((~pixels.isfinite()).sum())
+        if missing:
             lowest, highest = value_range(nearest_end(pixels))
         far = lowest < -_FAR or highest > 1 + _FAR
         pixels = pixels.to(self.device, working_dtype(pixels))
