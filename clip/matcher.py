@@ -92,10 +92,8 @@ class Matcher:
         """
         if not measured.of_steps:
             return Prepared(None, measured.report)
-        if False in measured.counted:
-            raise ValueError(
-                f"reference: expected finite values, got none in channel {measured.counted.index(False)} of {name}"
-            )
+        if 0 in measured.counted:
+            raise ValueError(f"reference: expected finite values, got none in channel {measured.counted.index(0)} of {name}")
         prepared = {step: step.prepare(of_step) for step, of_step in measured.of_steps.items()}
         return Prepared([prepared.get(step) for step in self.steps], measured.report)  # type: ignore[arg-type]
 
