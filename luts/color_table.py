@@ -30,16 +30,23 @@ class ColorTable(TensorPart):
         return look_up_colors(pixels, self.values, out)
 
 
+def color_grid(size: int) -> Tensor:
+    """The table ``[3, size, size, size]`` that leaves colors as they are, in double precision."""
+    axis = torch.linspace(0, 1, size, dtype=torch.float64)
+    blue, green, red = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return torch.stack([red, green, blue])
+
+
 def look_up_colors(pixels: Tensor, table: Tensor, out: Tensor | None = None) -> Tensor:
     """Send colors ``[3, H, W]`` through a table ``[3, N, N, N]``, see :class:`ColorTable`, linearly between its entries.
 
-    Each cell of the grid falls into six tetrahedra around the diagonal from its darkest corner to its brightest. A color becomes
-    the mean of what the four corners of its own become, weighted by how near they are. So what is gray depends on grays alone
+    Each cell of the grid falls into six tetrahedra around the diagonal from its darkest corner to its brightest. A color
+    becomes the mean of what the four corners of its own become, weighted by how near they are. So grays depend on grays alone
     (Kasson, Plouffe and Nin 1993, "A tetrahedral interpolation technique for color space conversion"; Selan 2004, "Using lookup
     tables to accelerate color transformations").
 
-    Values beyond [0, 1] are taken as its nearest end, and NaN as 0. Differentiable in both. Where no gradient is wanted, ``out``
-    like ``pixels``, or ``pixels`` itself, can take the result.
+    Values beyond [0, 1] are taken as its nearest end, and NaN as 0. Differentiable in both. Where no gradient is wanted,
+    ``out`` like ``pixels``, or ``pixels`` itself, can take the result.
     """
     entries = table.to(working_dtype(pixels)).to(pixels.device).flatten(1)
     size = table.shape[-1]

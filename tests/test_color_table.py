@@ -1,4 +1,4 @@
-"""Tables of colors: between their entries as a slow version of it says, the same for all memories, threads and number formats."""
+"""Tables of colors: between their entries as a slow version has it, the same for all threads, memories and number formats."""
 
 from __future__ import annotations
 
@@ -8,20 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from comfyui_histogram_match.luts.color_table import ColorTable, look_up_colors
+from comfyui_histogram_match.luts.color_table import ColorTable, color_grid, look_up_colors
 from comfyui_histogram_match.methods.color_space import ColorSpace
 from comfyui_histogram_match.methods.transform import Picture, Transform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photos import continuous_photo
-from torch import Tensor
-
-
-def grid(size: int) -> Tensor:
-    """The table that leaves colors as they are, by channel, blue, green and red."""
-    axis = torch.linspace(0, 1, size, dtype=torch.float64)
-    blue, green, red = torch.meshgrid(axis, axis, axis, indexing="ij")
-    return torch.stack([red, green, blue])
 
 
 def by_hand(color: tuple[float, float, float], table: np.ndarray) -> np.ndarray:
@@ -70,7 +62,7 @@ def test_any_color_as_walked_by_hand(size: int, color: tuple[float, float, float
 @pytest.mark.parametrize("size", [2, 33, 256])
 def test_exact_on_affine_maps(size: int, dtype: torch.dtype) -> None:
     matrix = torch.tensor([[0.8, 0.3, -0.2], [0.1, 0.6, 0.1], [-0.3, 0.2, 1.3]], dtype=torch.float64)
-    table = torch.einsum("ij,jbgr->ibgr", matrix, grid(size)) + 0.05
+    table = torch.einsum("ij,jbgr->ibgr", matrix, color_grid(size)) + 0.05
     pixels = torch.rand(3, 40, 50, dtype=torch.float64).to(dtype)
     expected = torch.einsum("ij,jhw->ihw", matrix, pixels.double()) + 0.05
     found = look_up_colors(pixels, table)
@@ -89,7 +81,7 @@ def test_both_evaluations_are_one_function() -> None:
 def test_gradients_of_image_and_table() -> None:
     size = 4
     # Off the kinks, which are where two values are equally far inside of their cells, or one at its end.
-    inside = torch.stack([order for order in torch.tensor(list(itertools.permutations((0.2, 0.5, 0.8))))], dim=1).double()
+    inside = torch.tensor(list(itertools.permutations((0.2, 0.5, 0.8))), dtype=torch.float64).t()
     cell = torch.tensor([[0, 1, 2, 0, 2, 1], [1, 2, 0, 0, 1, 2], [2, 0, 1, 1, 0, 2]])
     pixels = ((cell + inside) / (size - 1))[:, None].requires_grad_()
     table = torch.rand(3, size, size, size, dtype=torch.float64, requires_grad=True)
@@ -143,7 +135,7 @@ def test_as_a_part_of_a_transform() -> None:
     assert transform.pointwise
     assert torch.equal(transform.apply(pixels), look_up_colors(pixels, table))
     assert torch.equal(ColorTable(table).apply(pixels, Picture(pixels), None), look_up_colors(pixels, table))
-    half = transform.averaged(Transform(ColorSpace("rgb"), (ColorTable(grid(9).float()),)), 0.5).apply(pixels)
+    half = transform.averaged(Transform(ColorSpace("rgb"), (ColorTable(color_grid(9).float()),)), 0.5).apply(pixels)
     torch.testing.assert_close(half, (transform.apply(pixels) + pixels) / 2, rtol=0, atol=1e-6)
 
 
