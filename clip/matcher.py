@@ -65,10 +65,6 @@ class Matcher:
         _check_picture(reference, self.steps)
         if colors < len(reference.pixels[:3]):
             reference = replace(reference, pixels=luma(_clamped(reference.pixels[:3])), counts=None)
-        if reference.counts is not None and any(isinstance(step, PairStep) for step in self.steps):
-            raise ValueError(
-                f"reference: expected pictures, whose pixels are compared with those of the image, got {reference.name}"
-            )
         pixels = reference.pixels[:3]
         mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, pixels)
         if mask is not None and not mask.any():
@@ -76,8 +72,7 @@ class Matcher:
         picture = self._picture(pixels, mask, reference.counts)
         steps = [step for step in dict.fromkeys(self.steps) if isinstance(step, Step) and step.measures_reference]
         of_steps = {step: step.measure(picture) for step in steps}
-        all_count = reference.counts is not None or (mask is None and not picture.missing)
-        counted = [True] * len(picture.pixels) if all_count else _counted(picture)
+        counted = _counted(picture, reference.counts is not None or (mask is None and not picture.missing))
         return Measured(of_steps, counted, Report(reference_missing=picture.missing, reference_outside=int(picture.outside)))
 
     def prepare(self, reference: Reference, colors: int) -> Prepared:
@@ -92,8 +87,10 @@ class Matcher:
         """
         if not measured.of_steps:
             return Prepared(None, measured.report)
-        if 0 in measured.counted:
-            raise ValueError(f"reference: expected finite values, got none in channel {measured.counted.index(0)} of {name}")
+        if not all(measured.counted):
+            raise ValueError(
+                f"reference: expected finite values, got none in channel {measured.counted.index(False)} of {name}"
+            )
         prepared = {step: step.prepare(of_step) for step, of_step in measured.of_steps.items()}
         return Prepared([prepared.get(step) for step in self.steps], measured.report)  # type: ignore[arg-type]
 
@@ -204,8 +201,10 @@ def _check_picture(reference: Reference, steps: Chain) -> None:
         raise ValueError(f"reference: expected a picture, to compare pixel by pixel, got {reference.name}")
 
 
-def _counted(picture: Picture) -> list[bool]:
-    """Which channels have a finite value that counts."""
+def _counted(picture: Picture, everywhere: bool) -> list[bool]:
+    """Which channels have a finite value that counts; all have if all pixels do ``everywhere``."""
+    if everywhere:
+        return [True] * len(picture.pixels)
     weights = torch.ones(()) if picture.weights is None else picture.weights
     counted: list[bool] = (picture.pixels.isfinite() & (weights.to(picture.pixels.device) > 0)).flatten(1).any(1).tolist()
     return counted

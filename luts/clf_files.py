@@ -15,8 +15,9 @@ from ..command.whole_files import write_whole_file
 from ..kernels.levels import LEVELS
 from ..methods.transform import Transform
 from .color_table import color_grid
-from .cube import SIZES, Cube, cube_of
+from .cube import Cube, cube_of
 from .cube_files import LARGEST_FILE, check_title
+from .kinds import SIZES
 
 SUFFIX = ".clf"
 """The ending of a file's name."""

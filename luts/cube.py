@@ -13,12 +13,11 @@ from ..methods.color_space import ColorSpace
 from ..methods.linear import AffineMap
 from ..methods.transform import Part, Transform
 from .color_table import ColorTable, color_grid
+from .kinds import SIZES
 
 Range: TypeAlias = tuple[Sequence[float], Sequence[float]]
 """The least and the greatest value of each of three channels."""
 
-SIZES = (17, 33, 65)
-"""Of how many points along each axis a table can be written."""
 UNIT: Range = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 # How far beyond [0, 1] the values of a table go.
 _BEYOND = 0.25
@@ -49,9 +48,7 @@ class Cube:
         parts: list[Part] = []
         if self.curves is not None:
             parts.append(
-                ChannelTables(
-                    self.curves if _is_unit(self.curve_range) else _over_unit_range(self.curves, self.curve_range)
-                )
+                ChannelTables(self.curves if _is_unit(self.curve_range) else _over_unit_range(self.curves, self.curve_range))
             )
         if self.table is not None:
             if not _is_unit(self.table_range):
@@ -75,8 +72,8 @@ def cube_of(transform: Transform, size: int = 33, title: str = "") -> Cube:
     if size not in SIZES:
         raise ValueError(f"size: expected one of {', '.join(map(str, SIZES))}, got {size}")
     if not transform.pointwise:
-        reasons = (f"one that {part.reason} ({type(part).__name__})" for part in transform.parts if not part.pointwise)
-        raise ValueError(f"transform: expected one that sends equal colors to equal colors, got {', '.join(reasons)}")
+        reasons = dict.fromkeys(part.reason for part in transform.parts if not part.pointwise)
+        raise ValueError(f"transform: expected one that sends equal colors to equal colors, got one that {', '.join(reasons)}")
     if transform.space.name == "rgb" and all(isinstance(part, ChannelTables) for part in transform.parts):
         return Cube(title, curves=_finite(_curves(transform)))
     values = _applied(transform, color_grid(size).flatten(1, 2)).view(3, size, size, size)
