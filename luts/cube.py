@@ -49,9 +49,7 @@ class Cube:
         parts: list[Part] = []
         if self.curves is not None:
             parts.append(
-                ChannelTables(
-                    self.curves if _is_unit(self.curve_range) else _over_unit_range(self.curves, self.curve_range)
-                )
+                ChannelTables(self.curves if _is_unit(self.curve_range) else _over_unit_range(self.curves, self.curve_range))
             )
         if self.table is not None:
             if not _is_unit(self.table_range):
