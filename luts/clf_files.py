@@ -38,7 +38,7 @@ def read_clf(path: str | os.PathLike[str]) -> Cube:
     """
     ocio, path = _opencolorio(), Path(path)
     if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{path}: expected a file of at most {LARGEST_FILE >> 20} MiB, got {path.stat().st_size >> 20}")
+        raise ValueError(f"{path}: expected a file of at most {LARGEST_FILE >> 20} MiB, got more")
     with open(path, "rb"):
         # What cannot be read is no matter of the format.
         pass

@@ -2,7 +2,7 @@
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -23,7 +23,7 @@ LARGEST_FILE = 1 << 29
 
 # What Adobe's specification allows.
 _MOST_ENTRIES, _MOST_POINTS = 65536, 256
-_LONGEST_LINE = 4096
+_LONGEST_LINE = 1 << 16
 # Beyond this, a number is none in single precision.
 _GREATEST = 3e38
 # Keywords and how many numbers follow each.
@@ -40,9 +40,8 @@ def read_cube(path: str | os.PathLike[str]) -> Cube:
     """
     path = Path(path)
     with open(path, "rb") as file:
-        length = os.fstat(file.fileno()).st_size
-        if length > LARGEST_FILE:
-            raise ValueError(f"{path}: expected a file of at most {LARGEST_FILE >> 20} MiB, got {length >> 20}")
+        if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+            raise ValueError(f"{path}: expected a file of at most {LARGEST_FILE >> 20} MiB, got more")
         return _File(path).read(file)
 
 
@@ -87,6 +86,7 @@ class _File:
     line: int = 0
     title: str = ""
     keywords: dict[str, list[float]] = field(default_factory=dict)
+    places: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     values: "array[float]" = field(default_factory=lambda: array("d"))
 
     def read(self, file: BinaryIO) -> Cube:
@@ -118,9 +118,11 @@ class _File:
                 yield text, words
 
     def _take_keyword(self, text: bytes, words: list[bytes]) -> None:
-        keyword = words[0].upper().decode("ascii", "replace")
+        # Quotation marks may follow at once.
+        keyword = words[0].upper().decode("ascii", "replace").partition('"')[0]
         if keyword in self.keywords:
             self._refuse(f"{keyword} once", text)
+        self.places[keyword] = (self.line, text)
         if keyword == "TITLE":
             self.keywords[keyword] = []
             self.title = text.strip()[len(keyword) :].strip().decode("utf-8", "replace").strip('"')
@@ -134,25 +136,25 @@ class _File:
             if numbers is None or len(numbers) != _RANGES[keyword]:
                 self._refuse(f"{keyword} and {_RANGES[keyword]} finite numbers", text)
             self.keywords[keyword] = numbers
-            self._check_range(keyword, text)
         else:
             self._refuse(f"three numbers or one of TITLE, {', '.join((*_SIZES, *_RANGES))}", text)
 
-    def _check_range(self, keyword: str, text: bytes) -> None:
-        """Refuse ranges that are empty, or said in both ways."""
-        ranges = self._domain() if keyword.startswith("DOMAIN") else self._input_range(keyword)
-        if not all(low < high for low, high in zip(*ranges, strict=True)):
-            self._refuse("a range that ends above its beginning", text)
-        if any(other in self.keywords for other in _RANGES if other.startswith("DOMAIN") != keyword.startswith("DOMAIN")):
-            self._refuse("either DOMAIN_MIN and DOMAIN_MAX or ranges of input", text)
-
     def _expected_rows(self, text: bytes) -> int:
-        """How many rows there are to be, at the first of them."""
+        """How many rows there are to be, at the first of them; what the keywords say together is looked at here."""
         sizes = [self.keywords.get(keyword) for keyword in _SIZES]
         if sizes == [None, None]:
-            self._refuse(f"one of {' and '.join(_SIZES)} before the first row", text)
-        if None not in sizes and any(keyword.startswith("DOMAIN") for keyword in self.keywords):
-            self._refuse("ranges of input in a file of both kinds, not DOMAIN_MIN and DOMAIN_MAX", text)
+            self._refuse(f"{' or '.join(_SIZES)} before the first row", text)
+        for group in (("DOMAIN_MIN", "DOMAIN_MAX"), ("LUT_1D_INPUT_RANGE",), ("LUT_3D_INPUT_RANGE",)):
+            low, high = self._domain() if len(group) == 2 else self._input_range(group[0])
+            if not all(first < last for first, last in zip(low, high, strict=True)):
+                self._refuse_keyword("a range that ends above its beginning", group)
+        domain, inputs = (
+            [keyword for keyword in _RANGES if keyword in self.keywords and keyword.startswith(kind)] for kind in "DL"
+        )
+        if domain and inputs:
+            self._refuse_keyword("either DOMAIN_MIN and DOMAIN_MAX or ranges of input", (*domain, *inputs))
+        if domain and None not in sizes:
+            self._refuse_keyword("ranges of input where there are curves and a table", domain)
         return sum(int(size[0]) ** power for size, power in zip(sizes, (1, 3), strict=True) if size)
 
     def _take_row(self, text: bytes, words: list[bytes]) -> None:
@@ -192,6 +194,11 @@ class _File:
             rows[:, entries:].reshape(3, points, points, points).contiguous() if points else None,
             table_range,
         )
+
+    def _refuse_keyword(self, expected: str, keywords: Iterable[str]) -> NoReturn:
+        """Name the last line with one of these keywords."""
+        self.line, text = max(self.places[keyword] for keyword in keywords if keyword in self.places)
+        self._refuse(expected, text)
 
     def _refuse(self, expected: str, text: bytes) -> NoReturn:
         shown = text.strip().decode("utf-8", "replace")
