@@ -72,8 +72,8 @@ def cube_of(transform: Transform, size: int = 33, title: str = "") -> Cube:
     if size not in SIZES:
         raise ValueError(f"size: expected one of {', '.join(map(str, SIZES))}, got {size}")
     if not transform.pointwise:
-        reasons = dict.fromkeys(part.reason for part in transform.parts if not part.pointwise)
-        raise ValueError(f"transform: expected one that sends equal colors to equal colors, got one that {', '.join(reasons)}")
+        reasons = dict.fromkeys(f"one that {part.reason} ({type(part).__name__})" for part in transform.parts if part.reason)
+        raise ValueError(f"transform: expected one that sends equal colors to equal colors, got {', '.join(reasons)}")
     if transform.space.name == "rgb" and all(isinstance(part, ChannelTables) for part in transform.parts):
         return Cube(title, curves=_finite(_curves(transform)))
     values = _applied(transform, color_grid(size).flatten(1, 2)).view(3, size, size, size)
