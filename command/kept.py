@@ -1,15 +1,14 @@
 """What is kept in files: references, and transforms that are applied in place of a match."""
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
 from tqdm import tqdm
 
-from ..clip.frames import Clip, Frame, Reference
+from ..clip.frames import Clip, Frame
 from ..clip.run import fit_clip
 from ..clip.settings import MatchSettings
 from ..color_transform import ColorTransform, fit_settings
@@ -18,7 +17,6 @@ from ..luts.files import read_lut, write_lut
 from ..reference_histogram import ReferenceHistogram
 from .clips import is_clip, read_clip, read_clip_header
 from .file_kinds import about
-from .image_files import read_header
 from .images import read_sequence
 from .job import Job
 from .messages import say
@@ -62,20 +60,17 @@ def _fit(job: Job, options: argparse.Namespace, sources: list[Path]) -> ColorTra
     chosen = job.settings
     index = chosen.target_index if chosen.source_stats == "target_frame" else None
     settings = fit_settings(chosen.method, chosen.color_space, index, chosen.rotations)
-    clips = [source for source in sources if is_clip(source)]
+    with about(sources[0]):
+        metadata = read_clip_header(sources[0]).metadata
+    clips = [source for source in sources if source.exists() and is_clip(source)]
     if clips and len(sources) > 1:
         raise ValueError(f"argument SOURCE: expected image files or one clip to measure together, got {len(sources)} files")
-    if clips:
-        metadata = read_clip_header(clips[0]).metadata
 
-        def frames() -> Iterator[Frame]:
-            references = job.read_references(metadata.profile)
-            return _clip_frames(job, read_clip(clips[0]), references, metadata.orientation)
-    else:
-        metadata = read_header(sources[0]).metadata
-
-        def frames() -> Iterator[Frame]:
+    def frames() -> Iterator[Frame]:
+        if not clips:
             return read_sequence(job, sources)
+        references = job.read_references(metadata.profile)
+        return (job.clip_frame(pixels, next(references, None), metadata.orientation) for pixels in read_clip(clips[0]))
 
     clip = Clip(frames, lambda: job.read_references(metadata.profile), None)
     with tqdm(unit="frame", disable=job.quiet) as bar, about(clips[0]) if clips else nullcontext():
@@ -94,8 +89,3 @@ def _histograms(job: Job) -> Iterator[ReferenceHistogram]:
             reference = read(None)
             mask = None if reference.mask is None else reference.mask[None]
             yield ReferenceHistogram.of(reference.pixels.movedim(0, -1)[None], mask)
-
-
-def _clip_frames(job: Job, decoded: Iterable[Tensor], references: Iterator[Reference], orientation: int) -> Iterator[Frame]:
-    for pixels in decoded:
-        yield job.clip_frame(pixels, next(references, None), orientation)
