@@ -244,6 +244,6 @@ def fit_settings(method: str, color_space: str, target_index: int | None = None,
         color_space=color_space,
         source_stats="uniform" if target_index is None else "target_frame",
         target_index=target_index or 0,
-        reference_stats="pooled",
+        reference_stats="paired" if METHODS[method].aligned else "pooled",
         rotations=rotations,
     )

@@ -144,7 +144,7 @@ class Matcher:
         _, pixels = complete(transform, self.steps, picture, reference.parts, None if self.gradient else memory)
         if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or change is not None or not self.channelwise:
             self._write(frame, picture, pixels, change)
-        return Matched(frame, replace(reference.report, image_missing=picture.missing, image_outside=int(picture.outside)))
+        return Matched(frame, reference.report + _report(picture, reference.parts))
 
     def _picture(
         self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None, room: Tensor | None = None
@@ -208,6 +208,13 @@ def _counted(picture: Picture, everywhere: bool) -> list[bool]:
     weights = torch.ones(()) if picture.weights is None else picture.weights
     counted: list[bool] = (picture.pixels.isfinite() & (weights.to(picture.pixels.device) > 0)).flatten(1).any(1).tolist()
     return counted
+
+
+def _report(picture: Picture, prepared: Sequence[Any]) -> Report:
+    """What there is to tell of a frame, and of how it goes with its reference."""
+    compared = (part.pixels for part in prepared if isinstance(part, Picture))
+    resized = any(pixels.shape[1:] != picture.pixels.shape[1:] for pixels in compared)
+    return Report(image_missing=picture.missing, image_outside=int(picture.outside), reference_resized=int(resized))
 
 
 def _new_memory(picture: Picture) -> Tensor:
