@@ -1,8 +1,8 @@
 """A picture that comes back from inpainting with another tone: how far its unmasked part is from the original.
 
 A quarter of a photo is replaced by another photo, and all of it goes through something like a VAE: a gain, a gamma and a
-cast, colors without their fine detail, noise of one level, 8 bits. The transform is fitted where the mask is black, or without a
-mask, and applied to everything.
+cast, colors without their fine detail, noise of one level, 8 bits. The transform is fitted where the mask is black, or without
+a mask, and applied to everything.
 """
 
 from __future__ import annotations
