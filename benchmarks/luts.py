@@ -1,8 +1,8 @@
 """Measure a LUT of 33 points beside its peers: times on an idle machine and with an endless loop on each core beside it.
 
 The picture is a photo of 1024 x 1024. color-matcher's mkl finds and applies its map anew for each picture; Pillow applies the
-very table of this pack, which pillow-lut loads, to a picture of 8 bits. Each measurement is a process of its own, as in load.py,
-and the table shows medians over the rounds. The peers come with the extra for benchmarks.
+very table of this pack, which pillow-lut loads, to a picture of 8 bits. Each measurement is a process of its own, as in
+load.py, and the table shows medians over the rounds. The peers come with the extra for benchmarks.
 """
 
 from __future__ import annotations
