@@ -43,11 +43,11 @@ def read_clf(path: str | os.PathLike[str]) -> Cube:
         pass
     # It would remember what was in a file of this name before.
     ocio.ClearAllCaches()
-    config, file = ocio.Config.CreateRaw(), ocio.FileTransform(os.path.abspath(path), interpolation=ocio.INTERP_TETRAHEDRAL)
-    # Else it would put variables of the environment into names with a dollar sign.
-    config.setEnvironmentMode(ocio.ENV_ENVIRONMENT_LOAD_PREDEFINED)
+    file = ocio.FileTransform(os.path.abspath(path), interpolation=ocio.INTERP_TETRAHEDRAL)
+    # In the raw configuration's own context, $HOME in a name would become what the environment has for it.
+    config, context = ocio.Config.CreateRaw(), ocio.Context()
     try:
-        processor = config.getProcessor(file)
+        processor = config.getProcessor(context, file, ocio.TRANSFORM_DIR_FORWARD)
         group = processor.createGroupTransform()
         if not processor.hasChannelCrosstalk():
             curves = _evaluated(ocio, processor, torch.linspace(0, 1, LEVELS).expand(3, -1))
