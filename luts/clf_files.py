@@ -45,8 +45,10 @@ def read_clf(path: str | os.PathLike[str]) -> Cube:
     # It would remember what was in a file of this name before.
     ocio.ClearAllCaches()
     file = ocio.FileTransform(os.path.abspath(path), interpolation=ocio.INTERP_TETRAHEDRAL)
+    # In the raw configuration's own context, $HOME in a name would become what the environment has for it.
+    config, context = ocio.Config.CreateRaw(), ocio.Context()
     try:
-        processor = ocio.Config.CreateRaw().getProcessor(file)
+        processor = config.getProcessor(context, file, ocio.TRANSFORM_DIR_FORWARD)
         group = processor.createGroupTransform()
         if not processor.hasChannelCrosstalk():
             curves = _evaluated(ocio, processor, torch.linspace(0, 1, LEVELS).expand(3, -1))

@@ -84,7 +84,7 @@ def difference(transform: Transform, other: Transform) -> tuple[float, float]:
     """How far two pointwise transforms are apart in 8-bit levels, mean and largest, over all channels of many colors.
 
     The same evenly spread colors of the RGB cube each time (Sobol 1967), and its corners; results are cut off to [0, 1], as in
-    a picture. Both are the same to the last bit if this is 0.
+    a picture.
     """
     inner = torch.quasirandom.SobolEngine(3).draw(_COLORS, dtype=torch.float64)
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3)
