@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .checks import check_number
+from .checks import check_choice, check_number
 from .clip.run import apply_clip, fit_clip
 from .clip.settings import MatchSettings
 from .kept.arrays import Arrays, read_kept, write_arrays
@@ -236,8 +236,8 @@ def fit_batch(
 
 def fit_settings(method: str, color_space: str, target_index: int | None = None, rotations: int = ROTATIONS) -> MatchSettings:
     """How a transform is fitted; a ValueError for a method that finds none."""
-    reason = METHODS[method].per_frame_only if method in METHODS else ""
-    if reason:
+    check_choice("method", method, METHODS)
+    if reason := METHODS[method].per_frame_only:
         raise ValueError(f"method: expected one whose change can be applied to another picture, got {method}: {reason}")
     return MatchSettings(
         method,
