@@ -32,6 +32,7 @@ class RankedLevels(Part):
 
     counts: Tensor
     pointwise: ClassVar[bool] = False
+    reason: ClassVar[str] = "ranks the pixels of a picture"
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
         """Order and hand out."""

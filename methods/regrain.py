@@ -29,6 +29,7 @@ class Regrain(Part):
     strength: float
     iterations: tuple[int, ...]
     pointwise: ClassVar[bool] = False
+    reason: ClassVar[str] = "restores the texture of a picture"
     looks_back: ClassVar[bool] = True
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:

@@ -27,6 +27,7 @@ class ReferenceValues(Part):
 
     channels: tuple[Values, ...]
     pointwise: ClassVar[bool] = False
+    reason: ClassVar[str] = "compares the values of a picture with those of another"
 
     def __add__(self, other: "ReferenceValues") -> "ReferenceValues":
         if len(self.channels) != len(other.channels):

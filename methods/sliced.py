@@ -91,6 +91,7 @@ class RotatedTables(TensorPart):
     rotations: Rotations
     # Where values are spread by noise, that is another one for each pixel.
     pointwise: ClassVar[bool] = False
+    reason: ClassVar[str] = "spreads equal colors by noise"
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
         """Rotate, look up, rotate on."""

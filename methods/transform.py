@@ -41,10 +41,12 @@ class Picture:
 class Part(ABC):
     """A part of a transform.
 
-    ``pointwise``: the same color always goes to the same color. ``looks_back``: it needs the picture as it was as well.
+    ``pointwise``: the same color always goes to the same color; if not, ``reason`` says why, as what "it" does. ``looks_back``:
+    it needs the picture as it was as well.
     """
 
     pointwise: ClassVar[bool] = True
+    reason: ClassVar[str] = ""
     looks_back: ClassVar[bool] = False
 
     @abstractmethod
