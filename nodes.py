@@ -18,8 +18,10 @@ from .comfyui.inputs import (
     method_input,
     reference_input,
 )
+from .comfyui.lut import LoadLUT, SaveLUT
 from .comfyui.reference import ReferenceHistogramNode
 from .comfyui.specify import ImageHistogramSpecify
+from .comfyui.transform import ApplyColorTransform, FitColorTransform
 from .methods.table import METHODS, ROTATIONS
 from .reference_histogram import ReferenceHistogram
 
@@ -117,4 +119,12 @@ class HistogramMatchExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The classes that ComfyUI registers."""
-        return [ImageHistogramMatch, ImageHistogramSpecify, ReferenceHistogramNode]
+        return [
+            ImageHistogramMatch,
+            ImageHistogramSpecify,
+            ReferenceHistogramNode,
+            FitColorTransform,
+            ApplyColorTransform,
+            SaveLUT,
+            LoadLUT,
+        ]

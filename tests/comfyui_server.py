@@ -119,8 +119,8 @@ class ComfyUI:
         torch.save(tensor, path)
         return path
 
-    def run(self, prompt: dict[str, Any]) -> None:
-        """Queue ``prompt`` and wait for its end.
+    def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
+        """Queue ``prompt``, wait for its end, and return what the history says of it.
 
         Raises:
             RuntimeError: a node has failed; its message.
@@ -129,6 +129,7 @@ class ComfyUI:
         if ended["status"]["status_str"] != "success":
             (error,) = [data for kind, data in ended["status"]["messages"] if kind == "execution_error"]
             raise RuntimeError(f"{error['exception_type']}: {error['exception_message']}")
+        return ended
 
 
 def match_prompt(paths: list[Path], class_type: str = "ImageHistogramMatch", **inputs: Any) -> dict[str, Any]:
