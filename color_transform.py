@@ -202,7 +202,8 @@ def fit_batch(
 
 def fit_settings(method: str, color_space: str, target_index: int | None) -> MatchSettings:
     """How a transform is fitted; a ValueError for a method that finds none."""
-    reason = METHODS[method].per_frame_only if method in METHODS else ""
+    # A name that is none is refused below.
+    reason, aligned = (METHODS[method].per_frame_only, METHODS[method].aligned) if method in METHODS else ("", False)
     if reason:
         raise ValueError(f"method: expected one whose change can be applied to another picture, got {method}: {reason}")
     return MatchSettings(
@@ -210,5 +211,6 @@ def fit_settings(method: str, color_space: str, target_index: int | None) -> Mat
         color_space=color_space,
         source_stats="uniform" if target_index is None else "target_frame",
         target_index=target_index or 0,
-        reference_stats="pooled",
+        # What compares pixels has nothing to compare with all references together.
+        reference_stats="paired" if aligned else "pooled",
     )

@@ -60,6 +60,7 @@ class Report:
     image_masked: int = 0
     reference_masked: int = 0
     fallbacks: int = 0
+    reference_resized: int = 0
 
     def __add__(self, other: "Report") -> "Report":
         return Report(*(own + others for own, others in zip(astuple(self), astuple(other), strict=True)))
@@ -79,6 +80,7 @@ class Report:
                 self.reference_masked
             ),
             "device: out of memory {} times, there the CPU did the work": self.fallbacks,
+            "reference: resized to the size of {} frames, to compare pixel by pixel": self.reference_resized,
         }
         return [text.format(number) for text, number in texts.items() if number]
 

@@ -65,19 +65,14 @@ class Matcher:
         _check_picture(reference, self.steps)
         if colors < len(reference.pixels[:3]):
             reference = replace(reference, pixels=luma(_clamped(reference.pixels[:3])), counts=None)
-        if reference.counts is not None and any(isinstance(step, PairStep) for step in self.steps):
-            raise ValueError(
-                f"reference: expected pictures, whose pixels are compared with those of the image, got {reference.name}"
-            )
-        pixels = reference.pixels[:3]
-        mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, pixels)
+        mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, reference.pixels)
         if mask is not None and not mask.any():
             return Measured({}, [], Report())
-        picture = self._picture(pixels, mask, reference.counts)
-        steps = [step for step in dict.fromkeys(self.steps) if isinstance(step, Step) and step.measures_reference]
+        picture = self._picture(reference.pixels[:3], mask, reference.counts)
+        steps = dict.fromkeys(step for step in self.steps if isinstance(step, Step) and step.measures_reference)
         of_steps = {step: step.measure(picture) for step in steps}
-        all_count = reference.counts is not None or (mask is None and not picture.missing)
-        counted = [True] * len(picture.pixels) if all_count else _counted(picture)
+        known = reference.counts is not None or (mask is None and not picture.missing)
+        counted = [True] * len(picture.pixels) if known else _counted(picture)
         return Measured(of_steps, counted, Report(reference_missing=picture.missing, reference_outside=int(picture.outside)))
 
     def prepare(self, reference: Reference, colors: int) -> Prepared:
@@ -148,7 +143,7 @@ class Matcher:
         _, pixels = complete(transform, self.steps, picture, reference.parts, None if self.gradient else memory)
         if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or change is not None or not self.channelwise:
             self._write(frame, picture, pixels, change)
-        return Matched(frame, replace(reference.report, image_missing=picture.missing, image_outside=int(picture.outside)))
+        return Matched(frame, reference.report + _report(picture, reference.parts))
 
     def _picture(
         self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None, room: Tensor | None = None
@@ -207,10 +202,17 @@ def _check_picture(reference: Reference, steps: Chain) -> None:
 
 
 def _counted(picture: Picture) -> list[bool]:
-    """Which channels have a finite value that counts."""
+    """Which channels have values that count."""
     weights = torch.ones(()) if picture.weights is None else picture.weights
     counted: list[bool] = (picture.pixels.isfinite() & (weights.to(picture.pixels.device) > 0)).flatten(1).any(1).tolist()
     return counted
+
+
+def _report(picture: Picture, prepared: Sequence[Any]) -> Report:
+    """What there is to tell of a frame, and of how it goes with its reference."""
+    compared = (part.pixels for part in prepared if isinstance(part, Picture))
+    resized = any(pixels.shape[1:] != picture.pixels.shape[1:] for pixels in compared)
+    return Report(image_missing=picture.missing, image_outside=int(picture.outside), reference_resized=int(resized))
 
 
 def _new_memory(picture: Picture) -> Tensor:

@@ -30,7 +30,7 @@ class MatchSettings:
 
     Raises:
         TypeError: a number is not one.
-        ValueError: a value is none of the above, or the method has no such ``source_stats``.
+        ValueError: a value is none of the above, or the method has no such ``source_stats`` or ``reference_stats``.
     """
 
     method: str = next(iter(METHODS))
@@ -60,6 +60,10 @@ class MatchSettings:
             raise ValueError(
                 f"source_stats: expected per_frame with the method {self.method}, since {reason}, got {self.source_stats}"
             )
+
+        if self.target is None and METHODS[self.method].aligned and self.reference_stats != "paired":
+            reason = "which compares each image with its own reference"
+            raise ValueError(f"reference_stats: expected paired with {self.method}, {reason}, got {self.reference_stats}")
 
     @property
     def differentiable(self) -> bool:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeAlias
 
 from ..kernels.levels import LEVELS
+from .aligned import AlignedCurve, AlignedLinear
 from .channels import ChannelStep, NearestStep
 from .color_space import RUDERMAN_OPPONENTS, ColorSpace
 from .exact import ExactStep
@@ -86,5 +87,7 @@ CHAINS: dict[str, Callable[[_Options], Chain]] = {
     "hm-mkl-hm": _channels_linear_channels,
     "hm-mvgd-hm": _channels_linear_channels,
     "sliced": _sliced,
+    "aligned-curve": lambda options: (AlignedCurve(options.space.span),),
+    "aligned-linear": lambda options: (AlignedLinear(options.space.span),),
 }
 """What each method of :data:`METHODS` is made of."""

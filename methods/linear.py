@@ -17,8 +17,9 @@ from ..kernels.affine import apply_affine, color_rows
 from ..kernels.workers import by_stripes
 from .transform import Picture, Step, TensorPart
 
-# The variance of what rounding to 8 bits adds. A direction in which colors vary less than this holds no picture.
-_ROUNDING_VARIANCE = (1 / 255) ** 2 / 12
+ROUNDING_VARIANCE = (1 / 255) ** 2 / 12
+"""The variance of what rounding to 8 bits adds. A direction in which colors vary less than this holds no picture."""
+
 # Pixels that are multiplied as one row, see affine.py.
 _ROW = 4
 
@@ -115,7 +116,7 @@ def monge_kantorovich(source: Tensor, reference: Tensor, span: Sequence[float]) 
     (source_mean, source_covariance), (reference_mean, reference_covariance) = map(mean_and_covariance, (source, reference))
     units = torch.tensor(span, dtype=source.dtype)
     scale = torch.outer(units, units)
-    root: Tensor = _SquareRoot.apply(source_covariance * scale, _ROUNDING_VARIANCE * max(span) ** 2)
+    root: Tensor = _SquareRoot.apply(source_covariance * scale, ROUNDING_VARIANCE * max(span) ** 2)
     inverse = torch.linalg.inv(root)
     middle: Tensor = _SquareRoot.apply(root @ (reference_covariance * scale) @ root, 0.0)
     matrix = inverse @ middle @ inverse * torch.outer(1 / units, units)
@@ -136,7 +137,7 @@ def mean_and_deviation(source: Tensor, reference: Tensor, axes: Tensor | None = 
     )
     # The smallest positive number in place of 0, whose square root has no slope.
     wanted = reference_variance.clamp(min=torch.finfo(source.dtype).tiny)
-    scale = (wanted / source_variance.clamp(min=_ROUNDING_VARIANCE)).sqrt()
+    scale = (wanted / source_variance.clamp(min=ROUNDING_VARIANCE)).sqrt()
     matrix = torch.linalg.inv(axes) @ scale.diag() @ axes
     return torch.cat([matrix, (reference_mean - matrix @ source_mean)[:, None]], dim=1)
 

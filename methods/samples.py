@@ -43,10 +43,13 @@ class ColorSample:
         """The sample of both; where it gets larger than a sample of one picture, as many colors at even steps of the weight."""
         colors = torch.cat([self.colors, other.colors.to(self.colors)], dim=1)
         weights = torch.cat([self.weights, other.weights.to(self.weights)])
-        cumulative = weights.detach().cpu().double().cumsum(0)
-        total = cumulative[-1].item()
-        if len(weights) <= SAMPLE or total == 0:
+        if len(weights) <= SAMPLE or not weights.any():
             return ColorSample(colors[:, :SAMPLE], weights[:SAMPLE])
-        middle = (torch.arange(SAMPLE, dtype=torch.float64) + 0.5) * (total / SAMPLE)
-        index = torch.searchsorted(cumulative, middle).clamp_(max=len(weights) - 1).to(colors.device)
-        return ColorSample(colors[:, index], (weights.sum() / SAMPLE).expand(SAMPLE))
+        return ColorSample(colors, weights).thinned(SAMPLE)
+
+    def thinned(self, number: int) -> "ColorSample":
+        """So many of the colors at even steps of the weight, which is more than 0; all of them count alike."""
+        cumulative = self.weights.detach().cpu().double().cumsum(0)
+        middle = (torch.arange(number, dtype=torch.float64) + 0.5) * (cumulative[-1].item() / number)
+        index = torch.searchsorted(cumulative, middle).clamp_(max=len(cumulative) - 1).to(self.colors.device)
+        return ColorSample(self.colors[:, index], (self.weights.sum() / number).expand(number))

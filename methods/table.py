@@ -13,7 +13,8 @@ class Method:
     """A way to match: what it does and when to ``use`` it, and the ``source`` that describes it.
 
     ``differentiable`` says whether its result has a gradient, ``per_frame_only`` why it can measure each frame only by itself,
-    empty if it can pool and smooth, and ``own_space`` in which color space it was described, empty if that is RGB.
+    empty if it can pool and smooth, and ``own_space`` in which color space it was described, empty if that is RGB. ``aligned``
+    is whether it compares each image pixel by pixel with its own reference, which shows the same at the same place.
     """
 
     use: str
@@ -21,6 +22,7 @@ class Method:
     differentiable: bool = True
     per_frame_only: str = ""
     own_space: str = ""
+    aligned: bool = False
 
 
 METHODS = {
@@ -63,6 +65,18 @@ METHODS = {
     "sliced": Method(
         "the colors themselves, not channel by channel, and the picture's own texture; the closest match.",
         "Pitie, Kokaram and Dahyot 2007",
+    ),
+    "aligned-curve": Method(
+        "the curve for each channel that leads from image to reference, for two versions of one picture at one place, such as "
+        "before and after an edit; up to 40 % of it may show something else.",
+        "Barlow et al. 1972; Beaton and Tukey 1974",
+        differentiable=False,
+        aligned=True,
+    ),
+    "aligned-linear": Method(
+        "the same by one linear change of colors, which mixes channels: for white balance, casts and color matrices.",
+        "Hoerl and Kennard 1970; Beaton and Tukey 1974",
+        aligned=True,
     ),
 }
 """All methods by their names, the default first."""

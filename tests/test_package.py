@@ -50,7 +50,7 @@ def test_what_the_manager_installs_never_replaces_torch() -> None:
     assert (
         requirement_names(requirements)
         == requirement_names(PROJECT["project"]["dependencies"])
-        == {"lazy-loader", "numpy", "scikit-image"}
+        == {"lazy-loader", "numpy", "scikit-image", "scipy"}
     )
 
 
@@ -91,7 +91,7 @@ def test_a_static_scan_finds_the_nodes_ids() -> None:
     ("folder", "allowed", "rooms"),
     [
         ("kernels", {"numpy", "torch"}, set()),
-        ("methods", {"kornia", "numpy", "skimage", "torch"}, {"checks", "histogram_matching", "kernels"}),
+        ("methods", {"kornia", "numpy", "scipy", "skimage", "torch"}, {"checks", "histogram_matching", "kernels"}),
         ("clip", {"torch"}, {"checks", "histogram_matching", "kernels", "methods"}),
     ],
 )
