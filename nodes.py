@@ -6,10 +6,23 @@ from comfy_api.latest import ComfyAPI, ComfyExtension, io
 from torch import Tensor
 
 from .clip.settings import REFERENCE_STATS, MatchSettings
-from .comfyui.inputs import REFERENCE, advanced, blend_inputs, choice, clip_inputs, image_mask_input, match_with_progress
+from .comfyui.inputs import (
+    advanced,
+    blend_inputs,
+    change_mask_input,
+    choice,
+    clip_inputs,
+    color_space_input,
+    image_mask_input,
+    match_with_progress,
+    method_input,
+    reference_input,
+)
+from .comfyui.lut import LoadLUT, SaveLUT
 from .comfyui.reference import ReferenceHistogramNode
 from .comfyui.specify import ImageHistogramSpecify
-from .methods.table import COLOR_SPACES, METHODS, ROTATIONS
+from .comfyui.transform import ApplyColorTransform, FitColorTransform
+from .methods.table import METHODS, ROTATIONS
 from .reference_histogram import ReferenceHistogram
 
 
@@ -31,17 +44,13 @@ class ImageHistogramMatch(io.ComfyNode):
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The images to change. Every frame of a batch is matched; alpha stays."),
-                io.MultiType.Input(
-                    "reference",
-                    types=[io.Image, REFERENCE],
-                    tooltip=(
-                        "The image whose colors are wanted, in any size, or what Reference Histogram has made of many. "
-                        "One reference serves all frames. "
-                        "Of a batch, the first goes with the first frame and so on, and the last with all that are left; "
-                        "reference_stats can pool them instead."
-                    ),
+                reference_input(
+                    "The image whose colors are wanted, in any size, or what Reference Histogram has made of many. "
+                    "One reference serves all frames. "
+                    "Of a batch, the first goes with the first frame and so on, and the last with all that are left; "
+                    "reference_stats can pool them instead."
                 ),
-                choice("method", list(METHODS), "\n".join(f"{name}: {method.use}" for name, method in METHODS.items())),
+                method_input(list(METHODS)),
                 *blend_inputs(),
                 image_mask_input(),
                 io.Mask.Input(
@@ -52,15 +61,9 @@ class ImageHistogramMatch(io.ComfyNode):
                 *clip_inputs(),
                 advanced(choice("reference_stats", REFERENCE_STATS, pooling)),
                 # Saved workflows hold the values of widgets by their position, so that new ones come last.
-                choice(
-                    "color_space",
-                    COLOR_SPACES,
-                    "In which channels the method works. rgb: as the pictures are; reinhard takes its own space. "
-                    "luminance: only the brightness changes, colors stay. "
-                    "lab, oklab: lightness and two color axes as the eye sees them. ycbcr: as in video.",
-                    optional=True,
-                ),
+                color_space_input(),
                 advanced(io.Int.Input("rotations", default=ROTATIONS, min=2, max=1000, tooltip=rotations)),
+                change_mask_input(),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The matched images, same size and number.")],
         )
@@ -87,10 +90,11 @@ class ImageHistogramMatch(io.ComfyNode):
         device: str,
         image_mask: Tensor | None = None,
         reference_mask: Tensor | None = None,
+        change_mask: Tensor | None = None,
         **settings: Any,
     ) -> io.NodeOutput:
         """Match the images on the chosen device; the other inputs are those of :class:`MatchSettings`."""
-        masks = {"image_mask": image_mask, "reference_mask": reference_mask}
+        masks = {"image_mask": image_mask, "reference_mask": reference_mask, "change_mask": change_mask}
         return match_with_progress("Image Histogram Match", image, reference, MatchSettings(**settings), device, **masks)
 
 
@@ -115,4 +119,12 @@ class HistogramMatchExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The classes that ComfyUI registers."""
-        return [ImageHistogramMatch, ImageHistogramSpecify, ReferenceHistogramNode]
+        return [
+            ImageHistogramMatch,
+            ImageHistogramSpecify,
+            ReferenceHistogramNode,
+            FitColorTransform,
+            ApplyColorTransform,
+            SaveLUT,
+            LoadLUT,
+        ]

@@ -1,7 +1,7 @@
 """What the nodes share: types of sockets, inputs, and how a batch is matched with progress."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_management
@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ..clip.settings import SOURCE_STATS, WINDOW, MatchSettings
 from ..matching import match_batch
-from ..methods.table import METHODS
+from ..methods.table import COLOR_SPACES, METHODS
 from ..reference_histogram import ReferenceHistogram
 
 REFERENCE = io.Custom("REFERENCE_HISTOGRAM")
 """What Reference Histogram puts out."""
+TRANSFORM = io.Custom("COLOR_TRANSFORM")
+"""What Fit Color Transform and Load LUT put out."""
 # ComfyUI before 2026 has no name for it.
 HISTOGRAM = io.Custom("HISTOGRAM")
 """What ComfyUI's Image Histogram puts out."""
@@ -31,6 +33,26 @@ def advanced(made: Any) -> Any:
 def choice(name: str, options: Sequence[str], tooltip: str, **more: Any) -> io.Combo.Input:
     """An input with options, the first of which is the default."""
     return io.Combo.Input(name, options=list(options), default=options[0], tooltip=tooltip, **more)
+
+
+def reference_input(tooltip: str) -> io.MultiType.Input:
+    """A picture, or what Reference Histogram has made of many."""
+    return io.MultiType.Input("reference", types=[io.Image, REFERENCE], tooltip=tooltip)
+
+
+def method_input(names: Sequence[str]) -> io.Combo.Input:
+    """How to match, with what each method is for."""
+    return choice("method", names, "\n".join(f"{name}: {METHODS[name].use}" for name in names))
+
+
+def color_space_input() -> io.Combo.Input:
+    """In which channels the method works."""
+    tooltip = (
+        "In which channels the method works. rgb: as the pictures are; reinhard takes its own space. "
+        "luminance: only the brightness changes, colors stay. "
+        "lab, oklab: lightness and two color axes as the eye sees them. ycbcr: as in video."
+    )
+    return choice("color_space", COLOR_SPACES, tooltip, optional=True)
 
 
 def blend_inputs() -> list[io.Input]:
@@ -53,6 +75,15 @@ def image_mask_input() -> io.Mask.Input:
         "One mask for all frames or one for each. Where a mask is black throughout, the frame stays."
     )
     return io.Mask.Input("image_mask", optional=True, tooltip=tooltip)
+
+
+def change_mask_input() -> io.Mask.Input:
+    """Where images are changed, if that is not where they are measured."""
+    tooltip = (
+        "Where the images are changed, and image_mask is only where they are measured then: "
+        "measure outside of an inpainting and change inside of it. White throughout: everywhere."
+    )
+    return io.Mask.Input("change_mask", optional=True, tooltip=tooltip)
 
 
 def clip_inputs() -> list[io.Input]:
@@ -81,19 +112,35 @@ def match_with_progress(
 
     An interrupt ends the run between two frames.
     """
-    bar = comfy.utils.ProgressBar(len(image))
+    matched, notes = match_batch(image, reference, settings, chosen_device(device), shown_progress(len(image)), **masks)
+    return image_output(title, matched, notes)
+
+
+def shown_progress(frames: int) -> Callable[[int, int], None]:
+    """What shows the progress of a run over some frames, and ends it where the user has interrupted it."""
+    bar = comfy.utils.ProgressBar(frames)
 
     def progress(done: int, total: int) -> None:
         bar.update_absolute(done, total)
         comfy.model_management.throw_exception_if_processing_interrupted()
 
-    matched, notes = match_batch(image, reference, settings, _chosen_device(device), progress, **masks)
+    return progress
+
+
+def image_output(title: str, images: Tensor, notes: list[str]) -> io.NodeOutput:
+    """Images where ComfyUI keeps them, after the notes have been logged."""
+    log_notes(title, notes)
+    return io.NodeOutput(images.to(comfy.model_management.intermediate_device()))
+
+
+def log_notes(title: str, notes: list[str]) -> None:
+    """Warn of what a run has to tell."""
     for note in notes:
         logging.warning("%s: %s", title, note)
-    return io.NodeOutput(matched.to(comfy.model_management.intermediate_device()))
 
 
-def _chosen_device(name: str) -> torch.device | str:
+def chosen_device(name: str) -> torch.device | str:
+    """Where to compute, of what the input ``device`` offers."""
     if name == "gpu":
         device: torch.device = comfy.model_management.get_torch_device()
         return device

@@ -1,23 +1,18 @@
 """The node Reference Histogram, and the folders in which references are kept."""
 
 import logging
-import os
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management
 import comfy.utils
-import folder_paths
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..reference_histogram import SUFFIX, ReferenceHistogram
 from .inputs import REFERENCE, choice
+from .kept_files import changed_at, file_name, find_file, find_file_or_raise, kept_files, output_folder
 
-# Kept references are models of a kind: they are written to the output folder and also looked for among the models.
 _FOLDER = "histograms"
-for _root in (folder_paths.get_output_directory(), folder_paths.models_dir):
-    folder_paths.add_model_folder_path(_FOLDER, os.path.join(_root, _FOLDER))
 _NO_FILE = "none"
 
 
@@ -27,7 +22,6 @@ class ReferenceHistogramNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the sockets and widgets."""
-        files = [name for name in folder_paths.get_filename_list(_FOLDER) if name.endswith(SUFFIX)]
         schema = io.Schema(
             node_id="ReferenceHistogram",
             display_name="Reference Histogram",
@@ -46,7 +40,7 @@ class ReferenceHistogramNode(io.ComfyNode):
                 REFERENCE.Input("reference", optional=True, tooltip="Another reference, to add to."),
                 choice(
                     "load",
-                    [_NO_FILE, *files],
+                    [_NO_FILE, *kept_files(_FOLDER, (SUFFIX,))],
                     "A file to take, from the folder histograms in ComfyUI's output folder or among its models.",
                     optional=True,
                 ),
@@ -69,8 +63,7 @@ class ReferenceHistogramNode(io.ComfyNode):
     def fingerprint_inputs(cls, load: Any = None, **_: Any) -> float:
         """When the file was last changed, so that it is read again then."""
         name = load[0] if isinstance(load, list) else load
-        path = None if name in (None, _NO_FILE) else folder_paths.get_full_path(_FOLDER, name)
-        return 0.0 if path is None else os.path.getmtime(path)
+        return changed_at(find_file(_FOLDER, name, (SUFFIX,)))
 
     @classmethod
     def execute(
@@ -84,15 +77,13 @@ class ReferenceHistogramNode(io.ComfyNode):
         """Pool what is given, and keep it if a name is.
 
         Raises:
-            ValueError: ``save_as`` is not the name of a file, or nothing of the images counts.
+            ValueError: ``save_as`` or ``load`` is not the name of a file, or nothing of the images counts.
         """
-        name = (save_as or [""])[0].strip().removesuffix(SUFFIX)
-        # Either kind of separator, whatever the system: a workflow may come from elsewhere.
-        if name and (name != Path(name).name or "\\" in name or ":" in name or name.startswith(".")):
-            raise ValueError(f"save_as: expected the name of a file, without folders, got {name!r}")
+        name = (save_as or [""])[0].strip()
+        name = name and file_name("save_as", name, SUFFIX)
         parts = list(reference or [])
         if load and load[0] != _NO_FILE:
-            parts.append(ReferenceHistogram.load(folder_paths.get_full_path_or_raise(_FOLDER, load[0])))
+            parts.append(ReferenceHistogram.load(find_file_or_raise("load", _FOLDER, load[0], (SUFFIX,))))
         bar = comfy.utils.ProgressBar(sum(map(len, images or [])) or 1)
 
         def progress(_done: int, _total: int) -> None:
@@ -108,7 +99,7 @@ class ReferenceHistogramNode(io.ComfyNode):
         pooled = sum(parts[1:], parts[0])
         if not name:
             return io.NodeOutput(pooled)
-        path = Path(folder_paths.get_output_directory(), _FOLDER, name + SUFFIX)
+        path = output_folder(_FOLDER) / (name + SUFFIX)
         pooled.save(path)
         logging.info("Reference Histogram: kept in %s", path)
         return io.NodeOutput(pooled, ui=ui.PreviewText(f"kept in {path}"))

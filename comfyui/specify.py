@@ -9,7 +9,7 @@ from torch import Tensor
 from ..clip.settings import MatchSettings
 from ..methods.table import COLOR_SPACES
 from ..methods.targets import LinearStretch, Normal, Specified, Uniform
-from .inputs import HISTOGRAM, blend_inputs, choice, clip_inputs, image_mask_input, match_with_progress
+from .inputs import HISTOGRAM, blend_inputs, change_mask_input, choice, clip_inputs, image_mask_input, match_with_progress
 
 _CHANNELS = ("histogram_red", "histogram_green", "histogram_blue")
 
@@ -65,6 +65,7 @@ class ImageHistogramSpecify(io.ComfyNode):
                 _number("clip_low", LinearStretch.low, 0.0, 99.0, 0.1, percent + "black."),
                 _number("clip_high", LinearStretch.high, 0.0, 99.0, 0.1, percent + "white."),
                 *clip_inputs(),
+                change_mask_input(),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The changed images, same size and number.")],
         )
@@ -85,6 +86,7 @@ class ImageHistogramSpecify(io.ComfyNode):
         target: str,
         device: str,
         image_mask: Tensor | None = None,
+        change_mask: Tensor | None = None,
         mean: float = Normal.mean,
         deviation: float = Normal.deviation,
         clip_low: float = LinearStretch.low,
@@ -108,7 +110,8 @@ class ImageHistogramSpecify(io.ComfyNode):
         else:
             chosen = Uniform() if target == "uniform" else LinearStretch(clip_low, clip_high)
         settings = MatchSettings(target=chosen, **others)
-        return match_with_progress("Image Histogram Specify", image, None, settings, device, image_mask=image_mask)
+        masks = {"image_mask": image_mask, "change_mask": change_mask}
+        return match_with_progress("Image Histogram Specify", image, None, settings, device, **masks)
 
 
 def _specified(histogram: list[int] | None = None, **channels: list[int]) -> Specified:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 import requests
 import torch
 import websocket
-from comfyui_location import ROOT
+from comfyui_location import ROOT, find_comfyui, find_python
 from torch import Tensor
+from xprocess import ProcessStarter, XProcess
+
+MASKS = ("image_mask", "reference_mask", "change_mask")
 
 
 def make_base_directory(folder: Path) -> None:
@@ -44,6 +51,10 @@ class ComfyUI:
         self._port = port
         self._address = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._session.close()
 
     def get(self, path: str) -> Any:
         """GET ``path``, decoded from JSON."""
@@ -81,7 +92,7 @@ class ComfyUI:
     def match(self, image: Tensor, reference: Tensor, class_type: str = "ImageHistogramMatch", **inputs: Any) -> Tensor:
         """Send two tensors, and masks among the inputs, through the node and return what comes out."""
         paths = [self.save(image), self.save(reference), self.folder / f"{uuid.uuid4()}.pt"]
-        for name in ("image_mask", "reference_mask"):
+        for name in MASKS:
             if name in inputs:
                 inputs[name] = self.save(inputs[name])
         self.run(match_prompt(paths, class_type, **inputs))
@@ -108,8 +119,8 @@ class ComfyUI:
         torch.save(tensor, path)
         return path
 
-    def run(self, prompt: dict[str, Any]) -> None:
-        """Queue ``prompt`` and wait for its end.
+    def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
+        """Queue ``prompt``, wait for its end, and return what the history says of it.
 
         Raises:
             RuntimeError: a node has failed; its message.
@@ -118,13 +129,14 @@ class ComfyUI:
         if ended["status"]["status_str"] != "success":
             (error,) = [data for kind, data in ended["status"]["messages"] if kind == "execution_error"]
             raise RuntimeError(f"{error['exception_type']}: {error['exception_message']}")
+        return ended
 
 
 def match_prompt(paths: list[Path], class_type: str = "ImageHistogramMatch", **inputs: Any) -> dict[str, Any]:
     """The node between two files of torch.save and a third, in ComfyUI's API format; masks are files as well."""
     settings = {"method": "pytorch", "factor": 1.0, "device": "auto", **inputs}
     masks = {}
-    for name in ("image_mask", "reference_mask"):
+    for name in MASKS:
         if name in settings:
             masks[name] = {"class_type": "ProbeLoadMask", "inputs": {"path": str(settings[name])}}
             settings[name] = [name, 0]
@@ -138,3 +150,57 @@ def match_prompt(paths: list[Path], class_type: str = "ImageHistogramMatch", **i
         },
         "4": {"class_type": "ProbeSave", "inputs": {"image": ["3", 0], "path": str(paths[2])}},
     }
+
+
+@contextmanager
+def started(base: Path, xprocess: XProcess) -> Iterator[ComfyUI]:
+    """A server on the CPU with a base directory."""
+    folder = find_comfyui()
+    if folder is None:
+        pytest.skip("no ComfyUI: COMFYUI_PATH names none, and none is above this checkout or in the home folder")
+    python = find_python(folder)
+    if python is None:
+        pytest.skip(f"no Python for {folder}: COMFYUI_PYTHON is not set, and it has no virtual environment")
+    port = free_port()
+    command = [python, folder / "main.py", "--cpu", "--port", port, "--base-directory", base, "--disable-auto-launch"]
+
+    class Starter(ProcessStarter):
+        pattern = "To see the GUI go to"
+        args: ClassVar[list[str]] = [str(word) for word in command]
+        timeout = 180
+        max_read_lines = 1000
+        terminate_on_interrupt = True
+
+    pid, log = xprocess.ensure(f"comfyui-{port}", Starter)
+    server = ComfyUI(port, base, Path(log), pid)
+    yield server
+    server.close()
+    xprocess.getinfo(f"comfyui-{port}").terminate()
+
+
+def progress_of(connection: websocket.WebSocket, total: int | None = None) -> Iterator[int]:
+    """The steps that are told to be done, until the prompt ends; an error if there are more or fewer in all than ``total``."""
+    kind = ""
+    while kind not in ("execution_success", "execution_interrupted", "execution_error"):
+        message = connection.recv()
+        if isinstance(message, bytes):
+            continue
+        told = json.loads(message)
+        kind = told["type"]
+        if kind == "progress" and told["data"]["node"] in ("3", "reference", "node"):
+            assert total in (None, told["data"]["max"])
+            yield told["data"]["value"]
+    connection.close()
+
+
+def interrupt(comfyui: ComfyUI, prompt: dict[str, Any]) -> None:
+    """Run a prompt over some hundred frames, and interrupt it when the third is done."""
+    connection = comfyui.listen()
+    prompt_id = comfyui.queue(prompt)
+    values = progress_of(connection)
+    next(value for value in values if value >= 3)
+    comfyui.post("/interrupt", {})
+    # What was on its way already is still counted: a part of the clip, however busy the machine is.
+    assert max(values, default=0) <= 150
+    ended = comfyui.wait(prompt_id)
+    assert "execution_interrupted" in [kind for kind, _ in ended["status"]["messages"]]

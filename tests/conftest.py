@@ -5,12 +5,15 @@ import os
 # Tests run in two processes: torch's threads are to sleep, not to spin, while those of the other one work.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from comfyui_server import ComfyUI, make_base_directory, started
 from photos import photo_8bit
 from PIL import Image
+from xprocess import XProcess
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photo_8bit("coffee")).save("coffee.png")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def comfyui(tmp_path_factory: pytest.TempPathFactory, xprocess: XProcess) -> Iterator[ComfyUI]:
+    """A server on the CPU, for all tests."""
+    base = tmp_path_factory.mktemp("comfyui")
+    make_base_directory(base)
+    with started(base, xprocess) as server:
+        yield server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,49 +17,15 @@ from comfyui_histogram_match.matching import specify_images
 from comfyui_histogram_match.methods.table import COLOR_SPACES, METHODS
 from comfyui_histogram_match.methods.targets import LinearStretch, Normal, Specified, Uniform
 from comfyui_histogram_match.reference_histogram import ReferenceHistogram
-from comfyui_location import ROOT, find_comfyui, find_python
-from comfyui_server import ComfyUI, free_port, make_base_directory, match_prompt
+from comfyui_location import ROOT, find_comfyui
+from comfyui_server import ComfyUI, interrupt, match_prompt, progress_of, started
 from photos import continuous_photo, photo, photo_8bit
 from PIL import Image
 from skimage.exposure import match_histograms
 from torch import Tensor
-from websocket import WebSocket
-from xprocess import ProcessStarter, XProcess
+from xprocess import XProcess
 
 pytestmark = pytest.mark.comfyui
-
-
-@pytest.fixture(scope="module")
-def comfyui(tmp_path_factory: pytest.TempPathFactory, xprocess: XProcess) -> Iterator[ComfyUI]:
-    """A server on the CPU, for all tests of this file."""
-    base = tmp_path_factory.mktemp("comfyui")
-    make_base_directory(base)
-    with started(base, xprocess) as server:
-        yield server
-
-
-@contextmanager
-def started(base: Path, xprocess: XProcess) -> Iterator[ComfyUI]:
-    """A server on the CPU with a base directory."""
-    folder = find_comfyui()
-    if folder is None:
-        pytest.skip("no ComfyUI: COMFYUI_PATH names none, and none is above this checkout or in the home folder")
-    python = find_python(folder)
-    if python is None:
-        pytest.skip(f"no Python for {folder}: COMFYUI_PYTHON is not set, and it has no virtual environment")
-    port = free_port()
-    command = [python, folder / "main.py", "--cpu", "--port", port, "--base-directory", base, "--disable-auto-launch"]
-
-    class Starter(ProcessStarter):
-        pattern = "To see the GUI go to"
-        args: ClassVar[list[str]] = [str(word) for word in command]
-        timeout = 180
-        max_read_lines = 1000
-        terminate_on_interrupt = True
-
-    pid, log = xprocess.ensure(f"comfyui-{port}", Starter)
-    yield ComfyUI(port, base, Path(log), pid)
-    xprocess.getinfo(f"comfyui-{port}").terminate()
 
 
 def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
@@ -78,6 +42,7 @@ def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
             "reference_stats",
             "color_space",
             "rotations",
+            "change_mask",
         ],
     }
     inputs = node["input"]["required"]
@@ -92,6 +57,7 @@ def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
         "reference_stats": "paired",
         "color_space": "rgb",
         "rotations": 30,
+        "change_mask": None,
     }
     assert all(options["tooltip"] for _, options in optional.values())
     advanced = {name for name, (_, options) in optional.items() if options.get("advanced")}
@@ -165,34 +131,6 @@ def test_masks_with_each_method(comfyui: ComfyUI, method: str) -> None:
     masks = {"image_mask": torch.rand(1, 100, 90), "reference_mask": torch.rand(1, 400, 600)}
     result = comfyui.match(image, look, method=method, **masks)
     torch.testing.assert_close(result, match_images(image, look, method, **masks), rtol=0, atol=1e-6)
-
-
-def progress_of(connection: WebSocket, total: int | None = None) -> Iterator[int]:
-    """The steps that are told to be done, until the prompt ends; an error if there are more or fewer in all than ``total``."""
-    kind = ""
-    while kind not in ("execution_success", "execution_interrupted", "execution_error"):
-        message = connection.recv()
-        if isinstance(message, bytes):
-            continue
-        told = json.loads(message)
-        kind = told["type"]
-        if kind == "progress" and told["data"]["node"] in ("3", "reference"):
-            assert total in (None, told["data"]["max"])
-            yield told["data"]["value"]
-    connection.close()
-
-
-def interrupt(comfyui: ComfyUI, prompt: dict[str, Any]) -> None:
-    """Run a prompt over some hundred frames, and interrupt it when the third is done."""
-    connection = comfyui.listen()
-    prompt_id = comfyui.queue(prompt)
-    values = progress_of(connection)
-    next(value for value in values if value >= 3)
-    comfyui.post("/interrupt", {})
-    # What was on its way already is still counted: a part of the clip, however busy the machine is.
-    assert max(values, default=0) <= 150
-    ended = comfyui.wait(prompt_id)
-    assert "execution_interrupted" in [kind for kind, _ in ended["status"]["messages"]]
 
 
 def test_progress_of_both_passes_arrives_over_the_websocket(comfyui: ComfyUI) -> None:

@@ -46,4 +46,20 @@ class ProbeSave:
         return {}
 
 
-NODE_CLASS_MAPPINGS = {"ProbeLoad": ProbeLoad, "ProbeLoadMask": ProbeLoadMask, "ProbeSave": ProbeSave}
+class ProbeText:
+    """A text where a node has a choice."""
+
+    # Equal to any type, as the wildcard nodes of other packs are.
+    RETURN_TYPES = ("*",)
+    FUNCTION = "run"
+    CATEGORY = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"text": ("STRING", {})}}
+
+    def run(self, text: str) -> tuple[str]:
+        return (text,)
+
+
+NODE_CLASS_MAPPINGS = {"ProbeLoad": ProbeLoad, "ProbeLoadMask": ProbeLoadMask, "ProbeSave": ProbeSave, "ProbeText": ProbeText}
