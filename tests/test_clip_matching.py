@@ -28,6 +28,8 @@ from torch import Tensor
 CLIP = crossing(6, 40, 60).frames
 LOOK = photo("coffee")[:, :50, :70]
 NAN = float("nan")
+# Methods to which the place of a pixel in the picture is nothing.
+BY_DISTRIBUTION = [name for name in METHODS if not METHODS[name].aligned]
 # What is left when the same sums are added in another order. A table at 16 bits can be steep at its ends.
 ROUNDING = dict.fromkeys(METHODS, 5e-5) | dict.fromkeys(("pytorch", "skimage", "nearest"), 1e-6)
 ROUNDING |= dict.fromkeys(("hm-mkl-hm", "hm-mvgd-hm"), 0.02)
@@ -115,7 +117,7 @@ class TestReferences:
         assert torch.equal(matched[0], match_images(CLIP, LOOK, source_stats="uniform")[0])
         assert torch.equal(matched[1:], match_images(CLIP, LOOK / 2, source_stats="uniform")[1:])
 
-    @pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].aligned])
+    @pytest.mark.parametrize("method", BY_DISTRIBUTION)
     def test_pooled_references_are_one_picture(self, method: str) -> None:
         looks = torch.cat([LOOK, 1 - LOOK, LOOK / 2])
         matched = match_images(CLIP, looks, method, reference_stats="pooled")
@@ -160,9 +162,7 @@ class TestMasks:
         else:
             torch.testing.assert_close(matched, expected, rtol=0, atol=ROUNDING[method])
 
-    @pytest.mark.parametrize(
-        "method", [name for name in METHODS if name not in ("exact", "sliced") and not METHODS[name].aligned]
-    )
+    @pytest.mark.parametrize("method", [name for name in BY_DISTRIBUTION if name not in ("exact", "sliced")])
     def test_fractional_weights_count_fractionally(self, method: str) -> None:
         look = (torch.rand(1, 8, 8, 3) * 255).round() / 255
         image = (torch.rand(1, 8, 8, 3) * 255).round() / 255

@@ -86,10 +86,7 @@ def test_a_turned_video_is_matched_upright(folder: Path, turned: dict[int, Path]
     assert upright.shape[1:3] == ((24, 32) if degrees == 180 else (32, 24))
     # The command takes the values of 8 bits.
     upright = (upright * 255).round() / 255
-    if settings is None:
-        expected = specify_images(upright, Uniform())
-    else:
-        expected = match_images(upright, look, rotations=4, **settings)
+    expected = specify_images(upright, Uniform()) if settings is None else match_images(upright, look, rotations=4, **settings)
     made = read_video(folder / "out.mkv")["frames"]
     assert made.shape == expected.shape
     assert float((made - expected).abs().mean()) <= (8 if settings is None else 6) / 255
