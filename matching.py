@@ -49,7 +49,9 @@ def match_images(
         reference: floating point, shape ``[R, H', W', C']`` with C' of 1, 3 or 4, values in [0, 1]; or a
             :class:`ReferenceHistogram`.
         method: one of :data:`METHODS`, which says what each does and whether it is differentiable, in image, reference and
-            masks then.
+            masks then. The aligned ones compare pixels at the same place: they take a reference of the image's size, or one of
+            another scale, which is resized, with a ``RuntimeWarning``, and neither pooled ones nor a
+            :class:`ReferenceHistogram`.
         factor: from 0, the image itself bit for bit, to 1, fully matched; between them
             ``factor * matched + (1 - factor) * image``.
         device: where frames are matched; by default where ``image`` is. A frame for which this device has too little
@@ -85,8 +87,8 @@ def match_images(
 
     Raises:
         TypeError: a tensor is not a floating-point tensor, or a number is not one.
-        ValueError: a shape or another argument is none of the above, a mask holds NaN, or a channel of ``reference`` has no
-            finite value that counts.
+        ValueError: a shape or another argument is none of the above, a mask holds NaN, a channel of ``reference`` has no
+            finite value that counts, or it has other proportions than the image, for an aligned method.
 
     >>> dark, bright = torch.full((1, 4, 4, 3), 0.2), torch.full((1, 6, 6, 3), 0.8)
     >>> match_images(dark, bright).mean()
