@@ -18,6 +18,9 @@ from .reference_histogram import ReferenceHistogram
 
 _Result = TypeVar("_Result")
 
+# Frames of so many pixels keep all threads busy with their stripes.
+_LARGE = 1 << 19
+
 
 def match_images(
     image: Tensor,
@@ -183,6 +186,8 @@ def match_batch(
 class Batch:
     """A batch of frames, its masks and references, checked, and ``others`` of which a gradient may be wanted.
 
+    ``few``: of large frames, one at a time is worked on.
+
     Raises:
         TypeError: a tensor is not a floating-point tensor.
         ValueError: a shape does not fit.
@@ -196,12 +201,14 @@ class Batch:
         reference: Tensor | ReferenceHistogram | None = None,
         reference_mask: Tensor | None = None,
         others: tuple[Tensor, ...] = (),
+        few: bool = False,
     ) -> None:
         check_frames("image", image)
         for name, mask in (("image_mask", image_mask), ("change_mask", change_mask)):
             if mask is not None and (name == "image_mask" or mask is not image_mask):
                 check_mask(name, mask, len(image))
         self.references = [] if reference is None else _references(reference, reference_mask)
+        self._together = len(image) > 1 and not (few and image[0, ..., 0].numel() >= _LARGE)
         self._image, self._image_mask, self._change_mask = image, image_mask, change_mask
         given = reference if isinstance(reference, Tensor) else None
         self._tensors = (image, image_mask, change_mask, reference_mask, given, *others)
@@ -238,7 +245,7 @@ class Batch:
                 yield Frame(pixels, out, self.references[index] if index < len(self.references) else None, mask, change)
 
         lengths = len(self._image), len(self.references)
-        return Clip(frames, lambda: self.references, lengths, together=len(self._image) > 1)
+        return Clip(frames, lambda: self.references, lengths, together=self._together)
 
     def changed(
         self,

@@ -1,7 +1,7 @@
-"""Peak memory and time of fitting a transform to a clip and of applying it, in frames beyond the clip and the result. Linux only.
+"""Peak memory and time of fitting a transform to a clip and of applying it, in frames beyond clip and result. Linux only.
 
-Each measurement is a process of its own: 300 frames of 720p, float32. Aligned methods are fitted to as many reference frames, the
-others to one.
+Each measurement is a process of its own: 300 frames of 720p, float32. Aligned methods are fitted to as many reference frames,
+the others to one.
 """
 
 from __future__ import annotations
