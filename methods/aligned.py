@@ -20,7 +20,7 @@ from .samples import ColorSample
 from .transform import PairStep, Picture
 
 # Of pictures with more pixels than that, larger cells are measured.
-_CELLS = 1 << 16
+_CELLS = 1 << 14
 # The least side of a cell. It keeps grain and half a pixel of misalignment out of what is measured.
 _SIDE = 2
 # The variance of colors in a cell, added up over the channels of both pictures, at which it counts for half.

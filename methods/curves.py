@@ -90,7 +90,7 @@ def likely_curves(pairs: Pairs, unit: Tensor) -> Tensor:
     gain = gain - _COST_OF_DISTANCE / _ACROSS * (levels - columns[:, None]).abs()
     rise = levels[:, None] - levels
     step = torch.where(rise < 0, -torch.inf, -_COST_OF_TURNS * (rise - columns[1]).abs())
-    best, ways = gain[:, 0], []
+    best, ways = gain[:, 0] - _COST_OF_TURNS * levels, []
     for column in gain[:, 1:].unbind(1):
         reached, way = (best[:, None] + step).max(dim=-1)
         best = reached + column
