@@ -133,7 +133,7 @@ def likely_affine(pairs: Pairs) -> Tensor:
     through = few.weights.new_zeros(_GUESSES, number).scatter_add_(1, chosen, few.weights.new_ones(chosen.shape))
     # Nothing but that is known of no pairs: the identity is a guess, too.
     through[0] = 0
-    guesses = fit_affine(few, through, _DRAWN)
+    guesses = torch.cat([fit_affine(few, some, _DRAWN) for some in through.split(_KEPT)])
     for near in (_NEAR, _NEAR, _NEAR, 0.75 * _NEAR, 0.5 * _NEAR, 0.5 * _NEAR):
         counts = _counts(few, guesses, near)
         kept = counts.sum(dim=-1).topk(min(_KEPT, len(counts))).indices
@@ -143,8 +143,9 @@ def likely_affine(pairs: Pairs) -> Tensor:
 
 def _counts(pairs: Pairs, guesses: Tensor, near: float) -> Tensor:
     """How much each pair counts with each of several affine maps."""
-    squares = (pairs.reference - move(guesses, pairs.source)).square().sum(dim=-2)
-    return biweight(squares, near / _CUT)
+    # A few maps at a time, since their colors take far more memory than what is made of them.
+    squares = [(pairs.reference - move(some, pairs.source)).square_().sum(dim=-2) for some in guesses.split(_KEPT)]
+    return biweight(torch.cat(squares), near / _CUT)
 
 
 def settled(update: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
