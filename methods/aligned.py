@@ -25,6 +25,8 @@ _CELLS = 1 << 14
 _SIDE = 2
 # The variance of colors in a cell, added up over the channels of both pictures, at which it counts for half.
 _BUSY = (8 / 255) ** 2
+# A stripe is kept in so many times the memory of others.
+_PLANES = 4
 # The scale in levels, see robust.py, from which a fit narrows down: a curve starts from a coarser one than a line.
 _LINE_SCALE, _CURVE_SCALE = 4.0, 8.0
 
@@ -52,7 +54,7 @@ class AlignedStep(PairStep):
         other = at_size(reference, (height, width))
         given = [plane for plane in (picture.weights, other.weights) if plane is not None]
         # So that all cells of a picture are whole but for those at its ends.
-        lines = side * max(1, stripe_size(picture.pixels.device) // (side * width))
+        lines = side * max(1, stripe_size(picture.pixels.device) // (_PLANES * side * width))
         cells = partial(_cells, units(self.span, picture.pixels), (min(side, height), min(side, width)))
         parts = by_stripes(cells, picture.pixels, other.pixels.to(picture.pixels), *given, pixels=lines * width)
         colors, weights = zip(*parts, strict=True)
@@ -61,8 +63,8 @@ class AlignedStep(PairStep):
     def _pairs(self, measured: ColorSample) -> Pairs:
         """What was measured, in units in which colors can be compared."""
         # On the CPU, so that all devices find the same, in double precision.
-        colors, weights = measured.colors.cpu().double(), measured.weights.cpu().double()
-        return Pairs.of(ColorSample(colors * units(self.span, colors).repeat(2)[:, None], weights))
+        unit = torch.tensor(self.span, dtype=torch.float64).repeat(2)[:, None] / self.span[0]
+        return Pairs.of(ColorSample(measured.colors.cpu() * unit, measured.weights.cpu().double()))
 
 
 @dataclass(frozen=True)

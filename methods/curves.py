@@ -41,11 +41,12 @@ def fit_curves(pairs: Pairs, robust: Tensor, unit: Tensor) -> Tensor:
     from scipy.optimize import isotonic_regression
 
     weights = robust * pairs.weights
-    source, reference = pairs.source / unit[:, None], pairs.reference / unit[:, None]
-    bins = (source * (_BINS - 1)).round_().long().clamp_(0, _BINS - 1)
     identity = np.linspace(0, 1, _BINS)
     tables = []
-    for index, change in zip(bins, reference - source, strict=True):
+    # Channel by channel, since all together would take several times the memory of the colors.
+    for source, reference, one in zip(pairs.source, pairs.reference, unit, strict=True):
+        index = (source / one * (_BINS - 1)).round_().long().clamp_(0, _BINS - 1)
+        change = (reference - source) / one
         counts = torch.bincount(index, weights, _BINS).numpy()
         sums = torch.bincount(index, weights * change, _BINS).numpy()
         means, some = np.zeros(_BINS), counts > 0
@@ -79,10 +80,12 @@ def likely_curves(pairs: Pairs, unit: Tensor) -> Tensor:
     total = pairs.weights.sum()
     weights = pairs.weights / torch.where(total > 0, total, 1)
     channels = len(pairs.source)
-    across = ((pairs.source / unit[:, None]) * (_ACROSS - 1)).round_().long().clamp_(0, _ACROSS - 1)
-    up = ((pairs.reference / unit[:, None]) * (_UP - 1)).round_().long().clamp_(0, _UP - 1)
-    index = (torch.arange(channels)[:, None] * _ACROSS + across) * _UP + up
-    counts = torch.bincount(index.flatten(), weights.repeat(channels), channels * _ACROSS * _UP)
+    rows = []
+    for source, reference, one in zip(pairs.source, pairs.reference, unit, strict=True):
+        across = (source / one * (_ACROSS - 1)).round_().long().clamp_(0, _ACROSS - 1)
+        up = (reference / one * (_UP - 1)).round_().long().clamp_(0, _UP - 1)
+        rows.append(torch.bincount(across.mul_(_UP).add_(up), weights, _ACROSS * _UP))
+    counts = torch.stack(rows)
     reach = int(_NEAR * (_UP - 1))
     window = (1 - (torch.arange(-reach, reach + 1, dtype=counts.dtype) / (reach + 1)).square()).square()
     gain = conv1d(counts.view(-1, 1, _UP), window.view(1, 1, -1), padding=reach).view(channels, _ACROSS, _UP)

@@ -1,7 +1,7 @@
 """Fitting through pairs of colors of which up to 40 % have nothing to do with one another."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -113,8 +113,12 @@ def fit_affine(pairs: Pairs, robust: Tensor, drawn: float = ROUNDING_VARIANCE) -
     channels = len(pairs.source)
     rows = torch.cat([pairs.source, pairs.reference - pairs.source])
     mean = weights @ rows.t()
-    products = (rows[:channels, None] * rows[None]).flatten(0, 1)
-    spread = (weights @ products.t()).unflatten(-1, (channels, 2 * channels))
+    if weights.ndim == 1:
+        # Without all products, which take several times the memory of the colors.
+        spread = (rows[:channels] * weights) @ rows.t()
+    else:
+        products = (rows[:channels, None] * rows[None]).flatten(0, 1)
+        spread = (weights @ products.t()).unflatten(-1, (channels, 2 * channels))
     spread = spread - mean[..., :channels, None] * mean[..., None, :]
     identity = torch.eye(channels, dtype=rows.dtype)
     change = torch.linalg.solve(spread[..., :channels] + drawn * identity, spread[..., channels:]).transpose(-1, -2)
@@ -130,22 +134,30 @@ def likely_affine(pairs: Pairs) -> Tensor:
     few = pairs.thinned(_TRIED)
     number = len(few.weights)
     chosen = torch.randint(number, (_GUESSES, _THROUGH), generator=torch.Generator().manual_seed(0))
-    through = few.weights.new_zeros(_GUESSES, number).scatter_add_(1, chosen, few.weights.new_ones(chosen.shape))
     # Nothing but that is known of no pairs: the identity is a guess, too.
-    through[0] = 0
-    guesses = torch.cat([fit_affine(few, some, _DRAWN) for some in through.split(_KEPT)])
+    guesses = torch.cat([fit_affine(few, few.weights.new_zeros(1, number), _DRAWN), *_fits_through(few, chosen[1:])])
     for near in (_NEAR, _NEAR, _NEAR, 0.75 * _NEAR, 0.5 * _NEAR, 0.5 * _NEAR):
-        counts = _counts(few, guesses, near)
-        kept = counts.sum(dim=-1).topk(min(_KEPT, len(counts))).indices
-        guesses = fit_affine(few, counts[kept])
-    return guesses[_counts(few, guesses, 0.5 * _NEAR).sum(dim=-1).argmax()]
+        guesses = fit_affine(few, _counts(few, _best(few, guesses, near, _KEPT), near))
+    return _best(few, guesses, 0.5 * _NEAR, 1)[0]
+
+
+def _fits_through(pairs: Pairs, chosen: Tensor) -> Iterator[Tensor]:
+    """Affine maps through a few pairs each, of indices ``[n, few]``: some at a time, for little memory."""
+    for some in chosen.split(_KEPT):
+        through = pairs.weights.new_zeros(len(some), len(pairs.weights))
+        yield fit_affine(pairs, through.scatter_add_(1, some, through.new_ones(some.shape)), _DRAWN)
+
+
+def _best(pairs: Pairs, guesses: Tensor, near: float, number: int) -> Tensor:
+    """So many of the affine maps that most pairs are near to."""
+    scores = torch.cat([_counts(pairs, some, near).sum(dim=-1) for some in guesses.split(_KEPT)])
+    return guesses[scores.topk(min(number, len(scores))).indices]
 
 
 def _counts(pairs: Pairs, guesses: Tensor, near: float) -> Tensor:
     """How much each pair counts with each of several affine maps."""
-    # A few maps at a time, since their colors take far more memory than what is made of them.
-    squares = [(pairs.reference - move(some, pairs.source)).square_().sum(dim=-2) for some in guesses.split(_KEPT)]
-    return biweight(torch.cat(squares), near / _CUT)
+    squares = (pairs.reference - move(guesses, pairs.source)).square().sum(dim=-2)
+    return biweight(squares, near / _CUT)
 
 
 def settled(update: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
