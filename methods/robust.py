@@ -16,6 +16,8 @@ LEVEL = 1 / 255
 _CUT = 6.0
 # What the median distance is where three channels deviate by 1 each.
 _MEDIAN = 1.538
+# Pairs whose distances are found at a time.
+_PART = 1 << 15
 # On so many pairs a fit narrows down, before it is made of all of them.
 _FEW = 1 << 13
 _STEPS, _LAST = 2, 6
@@ -47,7 +49,9 @@ class Pairs:
 
     def distances(self, predict: Callable[[Tensor, Tensor], Tensor], values: Tensor) -> Tensor:
         """The squares of how far references are from what ``predict(values, source)`` says, ``[n]``."""
-        return (self.reference - predict(values, self.source)).square().sum(dim=0)
+        # A part at a time, for little memory.
+        parts = zip(self.source.split(_PART, dim=1), self.reference.split(_PART, dim=1), strict=True)
+        return torch.cat([(reference - predict(values, source)).square().sum(dim=0) for source, reference in parts])
 
 
 def biweight(squares: Tensor, scale: float) -> Tensor:
