@@ -7,18 +7,19 @@ a mask, and applied to everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 import torch
-from comfyui_histogram_match import fit_transform, match_images
+from comfyui_histogram_match import fit_transform
 from drift import PHOTOS, Tone, round_trip, tone_error, whole_photo
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 SIDE = 384
+METHODS = ("pytorch", "mkl", "hm-mkl-hm", "aligned-curve", "aligned-linear")
+WAYS = ("nothing", *(f"{method}, {how}" for method in METHODS for how in ("with the mask", "without")))
 TONE = Tone(1.03, 0.94, (4.0, -1.0, -5.0))
-METHODS = ("pytorch", "mkl", "aligned-curve", "aligned-linear")
 
 
 def square(name: str) -> Tensor:
@@ -41,18 +42,21 @@ def cases() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         yield original, round_trip(TONE(painted), 1.0, index), mask
 
 
-def errors() -> dict[str, list[float]]:
+def corrected(way: str, returned: Tensor, original: Tensor, outside: Tensor) -> Tensor:
+    """A picture, corrected by a method with or without a mask that is white where it may be measured."""
+    method, _, masked = way.partition(", ")
+    if method == "nothing":
+        return returned
+    masks = {"image_mask": outside, "reference_mask": outside} if masked == "with the mask" else {}
+    return fit_transform(returned, original, method, **masks).apply(returned)
+
+
+def errors(ways: Sequence[str] = WAYS) -> dict[str, list[float]]:
     """The error of tone of the unmasked part, in levels, for each way, over all cases."""
-    found: dict[str, list[float]] = {"nothing": []}
+    found: dict[str, list[float]] = {way: [] for way in ways}
     for original, returned, mask in cases():
-        outside = 1 - mask
-        ways = {"nothing": returned}
-        for method in METHODS:
-            masks = {"image_mask": outside, "reference_mask": outside}
-            ways[f"{method}, with the mask"] = fit_transform(returned, original, method, **masks).apply(returned)
-            ways[f"{method}, without"] = match_images(returned, original, method)
-        for name, image in ways.items():
-            found.setdefault(name, []).append(tone_error(image, original, outside))
+        for way, values in found.items():
+            values.append(tone_error(corrected(way, returned, original, 1 - mask), original, 1 - mask))
     return found
 
 
