@@ -1,5 +1,6 @@
 from .color_transform import ColorTransform as ColorTransform
 from .color_transform import fit_transform as fit_transform
+from .color_transform import load_cube as load_cube
 from .histogram_matching import HistogramMatching as HistogramMatching
 from .histogram_matching import apply_transfer as apply_transfer
 from .histogram_matching import cumulative_distribution as cumulative_distribution

@@ -8,14 +8,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .checks import check_number
+from .checks import check_choice, check_number
 from .clip.run import apply_clip, fit_clip
 from .clip.settings import MatchSettings
 from .kept.arrays import Arrays, read_kept, write_arrays
 from .kept.parts import part_arrays, read_part
+from .luts.cube_files import read_cube, write_cube
 from .matching import Batch, warned
 from .methods.color_space import ColorSpace
-from .methods.table import COLOR_SPACES, METHODS
+from .methods.table import COLOR_SPACES, METHODS, ROTATIONS
 from .methods.transform import Transform
 from .reference_histogram import ReferenceHistogram
 
@@ -123,6 +124,19 @@ class ColorTransform:
         """
         return read_kept(path, "ColorTransform", cls._of_arrays)
 
+    def save_cube(self, path: str | os.PathLike[str], size: int = 33, title: str = "") -> None:
+        """Write a LUT that other programs read: a ``.cube`` file, complete or not there at all.
+
+        One curve for each channel where the transform treats channels apart, else a table of 17, 33 or 65 (``size``) points
+        along each axis, which is near to the transform, see :func:`difference`.
+
+        Raises:
+            OSError: it cannot be written.
+            ValueError: the transform is not pointwise, ``size`` is none of these, or ``title`` is not a line without quotation
+                marks.
+        """
+        write_cube(path, self.transform, size, title)
+
     @classmethod
     def _of_arrays(cls, arrays: Arrays) -> "ColorTransform":
         arrays.check_format(_FORMAT)
@@ -136,6 +150,26 @@ class ColorTransform:
         if not bool(transform.apply(torch.full((3, 1, 1), 0.5)).isfinite().all()):
             raise ValueError("parts that lead nowhere")
         return cls(transform, method)
+
+
+def load_cube(path: str | os.PathLike[str]) -> ColorTransform:
+    r"""Read a LUT of anyone, a ``.cube`` file with curves, a table or both, as a transform.
+
+    Colors between the points of a table are interpolated in tetrahedra, those beyond its range taken as the nearest end.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not as the specification has it; the line that is wrong is named.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "negative.cube")
+    ...     _ = path.write_text("LUT_1D_SIZE 2\n1 1 1\n0 0 0\n")
+    ...     load_cube(path).apply(torch.full((1, 1, 1, 3), 0.25))
+    tensor([[[[0.7500, 0.7500, 0.7500]]]])
+    """
+    return ColorTransform(read_cube(path).transform())
 
 
 def fit_transform(
@@ -200,17 +234,16 @@ def fit_batch(
     return ColorTransform(found, method), batch.notes(settings) + report.notes()
 
 
-def fit_settings(method: str, color_space: str, target_index: int | None) -> MatchSettings:
+def fit_settings(method: str, color_space: str, target_index: int | None = None, rotations: int = ROTATIONS) -> MatchSettings:
     """How a transform is fitted; a ValueError for a method that finds none."""
-    # A name that is none is refused below.
-    reason, aligned = (METHODS[method].per_frame_only, METHODS[method].aligned) if method in METHODS else ("", False)
-    if reason:
+    check_choice("method", method, METHODS)
+    if reason := METHODS[method].per_frame_only:
         raise ValueError(f"method: expected one whose change can be applied to another picture, got {method}: {reason}")
     return MatchSettings(
         method,
         color_space=color_space,
         source_stats="uniform" if target_index is None else "target_frame",
         target_index=target_index or 0,
-        # What compares pixels has nothing to compare with all references together.
-        reference_stats="paired" if aligned else "pooled",
+        reference_stats="paired" if METHODS[method].aligned else "pooled",
+        rotations=rotations,
     )

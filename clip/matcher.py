@@ -65,14 +65,14 @@ class Matcher:
         _check_picture(reference, self.steps)
         if colors < len(reference.pixels[:3]):
             reference = replace(reference, pixels=luma(_clamped(reference.pixels[:3])), counts=None)
-        mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, reference.pixels)
+        pixels = reference.pixels[:3]
+        mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, pixels)
         if mask is not None and not mask.any():
             return Measured({}, [], Report())
-        picture = self._picture(reference.pixels[:3], mask, reference.counts)
-        steps = dict.fromkeys(step for step in self.steps if isinstance(step, Step) and step.measures_reference)
+        picture = self._picture(pixels, mask, reference.counts)
+        steps = [step for step in dict.fromkeys(self.steps) if isinstance(step, Step) and step.measures_reference]
         of_steps = {step: step.measure(picture) for step in steps}
-        known = reference.counts is not None or (mask is None and not picture.missing)
-        counted = [True] * len(picture.pixels) if known else _counted(picture)
+        counted = _counted(picture, reference.counts is not None or (mask is None and not picture.missing))
         return Measured(of_steps, counted, Report(reference_missing=picture.missing, reference_outside=int(picture.outside)))
 
     def prepare(self, reference: Reference, colors: int) -> Prepared:
@@ -88,8 +88,9 @@ class Matcher:
         if not measured.of_steps:
             return Prepared(None, measured.report)
         if not all(measured.counted):
-            channel = measured.counted.index(False)
-            raise ValueError(f"reference: expected finite values, got none in channel {channel} of {name}")
+            raise ValueError(
+                f"reference: expected finite values, got none in channel {measured.counted.index(False)} of {name}"
+            )
         prepared = {step: step.prepare(of_step) for step, of_step in measured.of_steps.items()}
         return Prepared([prepared.get(step) for step in self.steps], measured.report)  # type: ignore[arg-type]
 
@@ -150,9 +151,8 @@ class Matcher:
     ) -> Picture:
         """Bring pixels ``[C, H, W]`` onto the device and into the color space, there in the memory ``room``, if they fit."""
         lowest, highest = value_range(pixels)
-        missing = 0
-        if not (math.isfinite(lowest) and math.isfinite(highest)):
-            missing = int((~pixels.isfinite()).sum())
+        missing = 0 if math.isfinite(lowest) and math.isfinite(highest) else int((~pixels.isfinite()).sum())
+        if missing:
             lowest, highest = value_range(nearest_end(pixels))
         far = lowest < -_FAR or highest > 1 + _FAR
         pixels = pixels.to(self.device, working_dtype(pixels))
@@ -201,8 +201,10 @@ def _check_picture(reference: Reference, steps: Chain) -> None:
         raise ValueError(f"reference: expected a picture, to compare pixel by pixel, got {reference.name}")
 
 
-def _counted(picture: Picture) -> list[bool]:
-    """Which channels have values that count."""
+def _counted(picture: Picture, everywhere: bool) -> list[bool]:
+    """Which channels have a finite value that counts; all have if all pixels do ``everywhere``."""
+    if everywhere:
+        return [True] * len(picture.pixels)
     weights = torch.ones(()) if picture.weights is None else picture.weights
     counted: list[bool] = (picture.pixels.isfinite() & (weights.to(picture.pixels.device) > 0)).flatten(1).any(1).tolist()
     return counted

@@ -7,7 +7,8 @@ from comfy_api.latest import io, ui
 
 from ..color_transform import ColorTransform
 from ..luts import clf_files, cube_files
-from ..luts.cube import SIZES, difference
+from ..luts.cube import difference
+from ..luts.kinds import SIZES
 from .inputs import TRANSFORM, choice
 from .kept_files import changed_at, file_name, find_file, find_file_or_raise, kept_files, output_folder
 

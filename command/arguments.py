@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
 from ..clip.settings import REFERENCE_STATS, SOURCE_STATS, MatchSettings
+from ..luts.kinds import SIZES, SUFFIXES
 from ..methods.table import COLOR_SPACES, METHODS
 from ..methods.targets import LinearStretch, Normal, Uniform
 
@@ -78,13 +79,29 @@ def make_parser() -> argparse.ArgumentParser:
     several = "of several references: the first for the first frame and so on, or all as one"
     _add_setting(clip, "--reference-stats", several, choices=REFERENCE_STATS)
     region = parser.add_argument_group("regions")
-    for name, where in (("image", "files are measured and changed; gray blends"), ("reference", "references are measured")):
-        region.add_argument(f"--{name}-mask", metavar="FILE", action=_Once, help=f"a picture, white where the {where}")
+    for name, where in (
+        ("image", "files are measured and changed; gray blends"),
+        ("reference", "references are measured"),
+        ("change", "files are changed, in place of the image mask, which then says only what is measured"),
+    ):
+        region.add_argument(f"--{name}-mask", metavar="FILE", action=_Once, help=f"a picture, white where {where}")
     region.add_argument("--ignore-alpha", action="store_true", help="measure transparent pixels like others")
+    _add_transforms(parser.add_argument_group("transforms and LUTs"))
     _add_files(parser.add_argument_group("files"))
     parser.add_argument("--list-methods", action=_ListMethods, nargs=0, help="say what each method is for, and exit")
     parser.add_argument("--version", action="version", help="say which this is, and exit", version=f"%(prog)s {__version__}")
     return parser
+
+
+def _add_transforms(group: argparse._ActionsContainer) -> None:
+    """Add what keeps a match, and what is kept."""
+    once = "; SOURCE, several files or one clip, is measured together, and OUT may be left out then"
+    group.add_argument("--save-transform", metavar="FILE.npz", help="keep the match for --transform" + once)
+    group.add_argument("--save-lut", metavar="FILE", help=f"write the match as a LUT, {' or '.join(SUFFIXES)}" + once)
+    group.add_argument("--transform", metavar="FILE.npz", help="what --save-transform has kept, in place of a reference")
+    group.add_argument("--lut", metavar="FILE", help=f"a LUT of anyone, {' or '.join(SUFFIXES)}, in place of a reference")
+    points = f"of a LUT that is not made of curves: points along each axis, {', '.join(map(str, SIZES))}"
+    group.add_argument("--lut-size", type=int, choices=SIZES, default=33, metavar="N", help=points + _DEFAULT)
 
 
 def _add_files(group: argparse._ActionsContainer) -> None:
@@ -118,6 +135,11 @@ def settings_of(options: argparse.Namespace) -> MatchSettings:
         target = LinearStretch(options.clip_low, options.clip_high)
     if target is not None and options.method is not None:
         raise ValueError(f"argument --target: expected no --method with it, got {options.method}")
+    if replaced := [name for name in ("transform", "lut") if getattr(options, name)]:
+        if len(replaced) > 1 or options.method is not None or target is not None:
+            unwanted = "--lut" if len(replaced) > 1 else "--target" if options.method is None else "--method"
+            raise ValueError(f"argument --{replaced[0]}: expected no {unwanted} with it")
+        return MatchSettings(factor=options.factor)
     given = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
     return MatchSettings(**given, target=target)
 

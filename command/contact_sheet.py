@@ -50,7 +50,7 @@ class ContactSheet:
     @staticmethod
     def _reference(job: Job, row: int) -> Image.Image:
         if not job.references:
-            return _blank("a histogram without a picture")
+            return _blank("a histogram without a picture" if job.transform is None else "a transform that was kept")
         path = job.references[min(row, len(job.references) - 1)]
         return _blank(path.name) if is_histogram(path) else _thumbnail(path)
 

@@ -155,15 +155,15 @@ def _match_sequence(
     """Match image files as the ``frames`` of one clip; ``readers`` begins with the references."""
     for index in chosen:
         job.check_target(pairs[index][1])
-    stats = job.settings.source_stats
+    stats, sources = job.settings.source_stats, [source for source, _ in pairs]
     measured = mine if stats == "uniform" else frames
     # An average over frames takes them all.
     matched = frames if stats == "smoothed" else chosen
     clip = Clip(
-        lambda: _frames(job, pairs, matched, readers()),
+        lambda: _frames(job, sources, matched, readers()),
         lambda: job.read_references(read_header(pairs[frames[0]][0]).metadata.profile),
         job.lengths(len(matched)) if stats != "uniform" or len(matched) == len(measured) else None,
-        lambda: _frames(job, pairs, measured, readers()),
+        lambda: _frames(job, sources, measured, readers()),
         together=len(pairs) > 1,
         combine=job.ranks.sum,
     )
@@ -182,10 +182,15 @@ def _match_sequence(
                 say(f"{pairs[index][0]}: {source.header.note}")
 
 
-def _frames(job: Job, pairs: list[Pair], indices: Sequence[int], readers: Iterator[ReferenceReader]) -> Iterator[Frame]:
+def read_sequence(job: Job, sources: list[Path]) -> Iterator[Frame]:
+    """Read image files as the frames of one clip, with their references; errors name the file."""
+    return _frames(job, sources, range(len(sources)), job.reference_readers())
+
+
+def _frames(job: Job, sources: list[Path], indices: Sequence[int], readers: Iterator[ReferenceReader]) -> Iterator[Frame]:
     first: _Look | None = None
     for index, reader in _with_readers(indices, readers):
-        path = pairs[index][0]
+        path = sources[index]
         with about(path):
             file = read_image(path)
             first = first or _look(path, file)

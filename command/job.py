@@ -10,8 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..clip.frames import Clip, Frame, Matched, Reference, Report, fit_mask
-from ..clip.run import match_clip
+from ..clip.run import apply_clip, match_clip
 from ..clip.settings import MatchSettings
+from ..methods.transform import Transform
 from ..reference_histogram import ReferenceHistogram
 from .clips import is_clip, read_clip, read_clip_header
 from .color_profiles import convert
@@ -30,8 +31,8 @@ ReferenceReader = Callable[[bytes | None], Reference]
 class Job:
     """How to match, where to compute, which references and upright masks ``[H, W]``, and what becomes of files that exist.
 
-    Unless ``ignore_alpha``, transparent pixels are not measured. ``quality`` from 1 to 100 is that of lossy image files,
-    ``crf`` that of videos.
+    All files go through a ``transform``, if there is one. Unless ``ignore_alpha``, transparent pixels are not measured.
+    ``quality`` from 1 to 100 is that of lossy image files, ``crf`` that of videos.
     """
 
     settings: MatchSettings
@@ -46,6 +47,8 @@ class Job:
     ignore_alpha: bool = False
     quality: int | None = None
     crf: int | None = None
+    change_mask: Tensor | None = None
+    transform: Transform | None = None
 
     @property
     def quiet(self) -> bool | None:
@@ -71,8 +74,12 @@ class Job:
                 bar.update(done - bar.n)
 
         report, transparent = Report(), 0
-        for matched in match_clip(clip, self.settings, self.device, show):
-            if matched.report.image_masked and not _is_masked(matched.frame):
+        if self.transform is None:
+            results = match_clip(clip, self.settings, self.device, show)
+        else:
+            results = apply_clip(clip, self.transform, self.settings.factor, self.device, show)
+        for matched in results:
+            if matched.report.image_masked and not self._is_masked(matched.frame):
                 transparent += 1
                 report += replace(matched.report, image_masked=0)
             else:
@@ -110,19 +117,10 @@ class Job:
 
     def reference_readers(self) -> Iterator[ReferenceReader]:
         """What reads the references, each when it is called: who passes one over need not read it."""
-        return (reader for path in self.references for reader in self._readers(path))
+        return (reader for path in self.references for reader in self.readers_of(path))
 
-    def save_reference(self, target: Path) -> None:
-        """Pool all references into a file."""
-        self.check_target(target)
-        histograms = self._histograms()
-        first = next(histograms, None)
-        if first is None:
-            raise ValueError("argument --reference: expected a picture or a video with frames")
-        pooled = sum(histograms, first)
-        pooled.save(target)
-
-    def _readers(self, path: Path) -> Iterator[ReferenceReader]:
+    def readers_of(self, path: Path) -> Iterator[ReferenceReader]:
+        """What reads the references in a file."""
         if not is_clip(path):
             yield partial(self._read_reference, path)
             return
@@ -157,27 +155,21 @@ class Job:
 
     def _masks(self, orientation: int, alpha: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """How much each stored pixel of a picture is changed, and how much it is measured."""
-        change = None if self.image_mask is None else as_stored(self.image_mask, orientation)
-        measured = change if alpha is None or self.ignore_alpha else _weighed("image_mask", change, alpha)
-        return change, measured
+        painted, change = (
+            None if mask is None else as_stored(mask, orientation) for mask in (self.image_mask, self.change_mask)
+        )
+        change = painted if self.change_mask is None else change
+        if self.transform is not None:
+            return change, None
+        return change, painted if alpha is None or self.ignore_alpha else _weighed("image_mask", painted, alpha)
 
-    def _histograms(self) -> Iterator[ReferenceHistogram]:
-        """What is kept of each reference, in sRGB."""
-        for path in self.references:
-            if is_histogram(path):
-                yield ReferenceHistogram.load(path)
-                continue
-            for read in self._readers(path):
-                reference = read(None)
-                mask = None if reference.mask is None else reference.mask[None]
-                yield ReferenceHistogram.of(reference.pixels.movedim(0, -1)[None], mask)
+    def _is_masked(self, frame: Frame) -> bool:
+        """Whether nothing of a frame is to be measured, rather than everything in it being transparent."""
+        if self.change_mask is not None:
+            return self.image_mask is not None and not self.image_mask.any()
+        return frame.mask is frame.change or (frame.change is not None and not frame.change.any())
 
 
 def _weighed(name: str, mask: Tensor | None, alpha: Tensor) -> Tensor:
     """How much each pixel counts: as much as mask and alpha say together."""
     return alpha if mask is None else fit_mask(name, mask, alpha) * alpha
-
-
-def _is_masked(frame: Frame) -> bool:
-    """Whether nothing of a frame is to be changed, rather than everything in it being transparent."""
-    return frame.mask is frame.change or (frame.change is not None and not frame.change.any())

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 HISTOGRAM_SUFFIX = ".npz"
-"""The ending of the name of a kept reference."""
+"""The ending of the names of kept references and transforms."""
 IMAGE_KINDS = {
     ".png": "PNG",
     ".apng": "PNG",
@@ -37,11 +37,15 @@ Pair = tuple[Path, Path]
 
 @dataclass(frozen=True)
 class Files:
-    """What a call of the command reads and writes, and what it should say about files that it passes over."""
+    """What a call of the command reads and writes, and what it should say about files that it passes over.
+
+    ``sources`` are measured where a transform is kept, whether they are written or not.
+    """
 
     pairs: list[Pair]
     references: list[Path]
     notes: list[str] = field(default_factory=list)
+    sources: list[Path] = field(default_factory=list)
 
 
 def is_video(path: Path) -> bool:
@@ -58,9 +62,16 @@ def name_files(options: argparse.Namespace) -> Files:
     """Name an output file for each source file, and the files of references; a ValueError for bad arguments."""
     if options.demo:
         return _demo(options)
-    if options.target and options.reference:
-        raise ValueError("argument --target: expected no --reference with it")
-    required = {"SOURCE": options.sources, "--reference": options.reference or options.target, "--output": options.output}
+    others = [f"--{name}" for name in ("target", "transform", "lut") if getattr(options, name)]
+    if others and options.reference:
+        raise ValueError(f"argument {others[0]}: expected no --reference with it")
+    keeps = options.save_transform or options.save_lut
+    converts = keeps and (options.transform or options.lut) and not options.sources and not options.output
+    required = {
+        "SOURCE": options.sources or converts,
+        "--reference": options.reference or others,
+        "--output": options.output or keeps,
+    }
     saves_only = options.save_reference and not options.sources and not options.output
     if lacking := [name for name in (["--reference"] if saves_only else required) if not required[name]]:
         raise ValueError(f"the following arguments are required: {', '.join(lacking)}")
@@ -68,7 +79,7 @@ def name_files(options: argparse.Namespace) -> Files:
     references = [path for path, _ in _files(options.reference, "--reference", options, notes)]
     if missing := [str(path) for path in references if not path.exists()]:
         raise ValueError(f"{missing[0]}: no such file")
-    if saves_only:
+    if saves_only or converts:
         return Files([], references, notes)
     sources = list(_files(options.sources, "SOURCE", options, notes))
     images = not any(is_video(path) for path in [*references, *(path for path, _ in sources)])
@@ -77,7 +88,9 @@ def name_files(options: argparse.Namespace) -> Files:
             f"argument --reference: expected one, or one for each of {len(sources)} files, got {len(references)}; "
             "--reference-stats pooled takes all of them as one"
         )
-    return Files(_pairs(sources, options), references, notes)
+    if not options.output:
+        return Files([], references, notes, [path for path, _ in sources])
+    return Files(_pairs(sources, options), references, notes, [path for path, _ in sources])
 
 
 def _pairs(sources: list[tuple[Path, Path]], options: argparse.Namespace) -> list[Pair]:
@@ -118,7 +131,7 @@ def _demo(options: argparse.Namespace) -> Files:
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(data.coffee()).save(source)
     Image.fromarray(data.rocket()).save(reference)
-    return Files([(source, result)], [reference])
+    return Files([(source, result)], [reference], sources=[source])
 
 
 def _files(sources: Iterable[str], argument: str, options: argparse.Namespace, notes: list[str]) -> Iterator[tuple[Path, Path]]:

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..clip.settings import MatchSettings
+from ..luts.kinds import SUFFIXES
+from ..methods.table import METHODS
 from .arguments import make_parser, settings_of
 from .messages import say
 from .paths import HISTOGRAM_SUFFIX, IMAGE_KINDS, LOSSY_KINDS, Files, is_histogram, is_video, name_files
@@ -84,6 +86,7 @@ def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, r
     if options.contact_sheet and Path(options.contact_sheet).suffix.lower() not in IMAGE_KINDS:
         endings = ", ".join(IMAGE_KINDS)
         raise ValueError(f"argument --contact-sheet: expected a name that ends in {endings}, got {options.contact_sheet}")
+    _check_transforms(options, settings, ranks)
     if options.quality is not None:
         if not 1 <= options.quality <= 100:
             raise ValueError(f"argument --quality: expected 1 to 100, got {options.quality}")
@@ -95,6 +98,29 @@ def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, r
         raise ValueError(f'videos need PyAV: {sys.executable} -m pip install "av>=18"')
     if options.resume and any(source == target for source, target in files.pairs):
         raise ValueError(f"argument --output: expected another place than the sources', or --overwrite, got {options.output}")
+
+
+def _check_transforms(options: argparse.Namespace, settings: MatchSettings, ranks: Ranks) -> None:
+    """Raise a ValueError for arguments that keep or apply a transform and make no sense."""
+    for name, endings in (("transform", (HISTOGRAM_SUFFIX,)), ("lut", SUFFIXES)):
+        for argument, value in ((f"--{name}", getattr(options, name)), (f"--save-{name}", getattr(options, f"save_{name}"))):
+            if value and Path(value).suffix.lower() not in endings:
+                raise ValueError(f"argument {argument}: expected a name that ends in {' or '.join(endings)}, got {value}")
+            if value and Path(value).suffix.lower() == ".clf" and find_spec("PyOpenColorIO") is None:
+                raise ValueError(f'CLF files need OpenColorIO: {sys.executable} -m pip install "opencolorio>=2.4"')
+            if value and argument == f"--{name}" and not Path(value).exists():
+                raise ValueError(f"{value}: no such file")
+    keeps = next((f"--save-{name}" for name in ("transform", "lut") if getattr(options, f"save_{name}")), None)
+    if keeps is None:
+        return
+    if ranks.size > 1:
+        raise ValueError(f"argument {keeps}: expected one process, got {ranks.size}")
+    reason = METHODS[settings.method].per_frame_only
+    if settings.target is not None or reason:
+        found = f"--target {options.target}" if settings.target is not None else f"--method {settings.method}: {reason}"
+        raise ValueError(f"argument {keeps}: expected a method whose change can be applied to another picture, got {found}")
+    if options.source_stats == "smoothed":
+        raise ValueError(f"argument {keeps}: expected --source-stats uniform or target_frame, got smoothed")
 
 
 def _show(options: argparse.Namespace, files: Files, ranks: Ranks) -> int:
@@ -129,9 +155,14 @@ def _tell(options: argparse.Namespace, files: Files, outcome: dict[str, int], se
         print(f"{counts} in {seconds:.1f} s: {options.output}")
     elif outcome["matched"]:
         ((source, target),) = files.pairs
-        references = f"to {options.target}" if options.target else "to " + ", ".join(path.name for path in files.references)
-        print(f"{target}: {source.name} matched {references} in {seconds:.1f} s")
+        kept = options.transform or options.lut
+        names = ", ".join(path.name for path in files.references)
+        what = f"changed by {Path(kept).name}" if kept else f"matched to {options.target or names}"
+        print(f"{target}: {source.name} {what} in {seconds:.1f} s")
     if options.save_reference:
         print(f"{options.save_reference}: {len(files.references)} reference{'s' * (len(files.references) > 1)} kept")
+    for kept in (options.save_transform, options.save_lut):
+        if kept:
+            print(f"{kept}: written")
     if options.demo:
         print(f"next: histogram-match YOUR_PICTURE.jpg --reference {files.references[0]} --output result.jpg")

@@ -12,6 +12,7 @@ from .contact_sheet import ContactSheet
 from .file_kinds import NamedError, about
 from .images import match_image_files
 from .job import Job
+from .kept import save_reference, with_transform
 from .masks import read_mask
 from .messages import say
 from .paths import Files, Pair, is_video
@@ -24,8 +25,9 @@ def prepare(options: argparse.Namespace, settings: MatchSettings, files: Files, 
     if ranks.size > 1 and not all(is_video(source) for source, _ in files.pairs):
         _check_shared(settings, ranks.size)
     device = _device(options.device, ranks)
-    image_mask, reference_mask = (
-        None if name is None else read_mask(Path(name)) for name in (options.image_mask, options.reference_mask)
+    image_mask, reference_mask, change_mask = (
+        None if name is None else read_mask(Path(name))
+        for name in (options.image_mask, options.reference_mask, options.change_mask)
     )
     job = Job(
         settings=settings,
@@ -40,12 +42,13 @@ def prepare(options: argparse.Namespace, settings: MatchSettings, files: Files, 
         ignore_alpha=options.ignore_alpha,
         quality=options.quality,
         crf=options.crf,
+        change_mask=change_mask,
     )
-    if settings.target is None and next(job.read_references(), None) is None:
+    if files.references and next(job.read_references(), None) is None:
         raise ValueError("argument --reference: expected a picture or a video with frames")
     if options.save_reference:
-        job.save_reference(Path(options.save_reference))
-    return job
+        save_reference(job, Path(options.save_reference))
+    return with_transform(job, options, files.sources)
 
 
 def match_files(job: Job, pairs: list[Pair], contact_sheet: str | None) -> dict[str, int]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.levels import LEVELS
+from ..luts.color_table import ColorTable
 from ..methods.channels import ChannelTables
 from ..methods.linear import AffineMap
 from ..methods.regrain import Regrain
@@ -55,6 +56,7 @@ def _values(part: Any) -> dict[str, Any]:
 KINDS = {
     "channel tables": Kind(ChannelTables, {"values": (3, LEVELS)}, _values, lambda arrays: ChannelTables(arrays["values"])),
     "affine map": Kind(AffineMap, {"values": (3, 4)}, _values, lambda arrays: AffineMap(arrays["values"])),
+    "color table": Kind(ColorTable, {"values": (3, 256, 256, 256)}, _values, lambda arrays: ColorTable(arrays["values"])),
     "rotated tables": Kind(
         RotatedTables,
         {"values": (_ROTATIONS, 3, AXIS_BINS), "path": (_ROTATIONS, 3, 4), "there": (_ROTATIONS, 3, 4), "dithered": ()},

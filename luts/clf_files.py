@@ -15,8 +15,9 @@ from ..command.whole_files import write_whole_file
 from ..kernels.levels import LEVELS
 from ..methods.transform import Transform
 from .color_table import color_grid
-from .cube import SIZES, Cube, cube_of
+from .cube import Cube, cube_of
 from .cube_files import LARGEST_FILE, check_title
+from .kinds import SIZES
 
 SUFFIX = ".clf"
 """The ending of a file's name."""
@@ -44,8 +45,10 @@ def read_clf(path: str | os.PathLike[str]) -> Cube:
     # It would remember what was in a file of this name before.
     ocio.ClearAllCaches()
     file = ocio.FileTransform(os.path.abspath(path), interpolation=ocio.INTERP_TETRAHEDRAL)
+    # In the raw configuration's own context, $HOME in a name would become what the environment has for it.
+    config, context = ocio.Config.CreateRaw(), ocio.Context()
     try:
-        processor = ocio.Config.CreateRaw().getProcessor(file)
+        processor = config.getProcessor(context, file, ocio.TRANSFORM_DIR_FORWARD)
         group = processor.createGroupTransform()
         if not processor.hasChannelCrosstalk():
             curves = _evaluated(ocio, processor, torch.linspace(0, 1, LEVELS).expand(3, -1))

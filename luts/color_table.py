@@ -135,4 +135,5 @@ class _Cells:
         for channel, values in zip(entries, self._values, strict=True):
             torch.index_select(channel, 0, self._index.view(-1), out=values.view(-1))
         first, second, third, last = self._values.mul_(self._weights).unbind(1)
-        torch.add(first.add_(second).add_(third).view(out.shape), last.view(out.shape), out=out)
+        # To other memory than that of the sum, a copy is faster than a sum.
+        out.copy_(first.add_(second).add_(third).add_(last).view(out.shape))

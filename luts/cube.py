@@ -13,12 +13,11 @@ from ..methods.color_space import ColorSpace
 from ..methods.linear import AffineMap
 from ..methods.transform import Part, Transform
 from .color_table import ColorTable, color_grid
+from .kinds import SIZES
 
 Range: TypeAlias = tuple[Sequence[float], Sequence[float]]
 """The least and the greatest value of each of three channels."""
 
-SIZES = (17, 33, 65)
-"""Of how many points along each axis a table can be written."""
 UNIT: Range = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 # How far beyond [0, 1] the values of a table go.
 _BEYOND = 0.25
@@ -73,7 +72,7 @@ def cube_of(transform: Transform, size: int = 33, title: str = "") -> Cube:
     if size not in SIZES:
         raise ValueError(f"size: expected one of {', '.join(map(str, SIZES))}, got {size}")
     if not transform.pointwise:
-        reasons = (f"one that {part.reason} ({type(part).__name__})" for part in transform.parts if not part.pointwise)
+        reasons = dict.fromkeys(f"one that {part.reason} ({type(part).__name__})" for part in transform.parts if part.reason)
         raise ValueError(f"transform: expected one that sends equal colors to equal colors, got {', '.join(reasons)}")
     if transform.space.name == "rgb" and all(isinstance(part, ChannelTables) for part in transform.parts):
         return Cube(title, curves=_finite(_curves(transform)))
@@ -85,7 +84,7 @@ def difference(transform: Transform, other: Transform) -> tuple[float, float]:
     """How far two pointwise transforms are apart in 8-bit levels, mean and largest, over all channels of many colors.
 
     The same evenly spread colors of the RGB cube each time (Sobol 1967), and its corners; results are cut off to [0, 1], as in
-    a picture. Both are the same to the last bit if this is 0.
+    a picture.
     """
     inner = torch.quasirandom.SobolEngine(3).draw(_COLORS, dtype=torch.float64)
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3)

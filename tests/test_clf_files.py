@@ -126,6 +126,14 @@ def test_files_that_are_not_there_or_too_large(tmp_path: Path) -> None:
         read_clf(tmp_path / "large.clf")
 
 
+@pytest.mark.parametrize("name", ["a b", "a$LOOK", "a${LOOK}", "a%LOOK%", "bl\u00e5 timme", "a%d", "~a", "a.cube"])
+def test_names_are_taken_as_they_are(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOK", "other")
+    transform = Transform(RGB, (ChannelTables(torch.tensor([[0.0, 0.25, 1.0]])),))
+    write_clf(tmp_path / f"{name}.clf", transform)
+    assert difference(transform, read_clf(tmp_path / f"{name}.clf").transform())[1] < 0.01
+
+
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^transform: expected .* ranks the pixels of a picture"):
         write_clf(tmp_path / "look.clf", solved(planes("chelsea"), planes("coffee"), "exact"))
