@@ -87,7 +87,7 @@ class ColorTransform:
         """What :meth:`apply` does, with what there is to tell in place of warnings."""
         check_number("factor", factor, 0, 1)
         tensors = (part.values for part in self.transform.parts if hasattr(part, "values"))
-        batch = Batch(image, None, mask, others=tuple(tensors))
+        batch = Batch(image, None, mask, others=tuple(tensors), few=True)
         if factor == 0:
             return image.clone(), []
         run = partial(apply_clip, transform=self.transform, factor=factor)
@@ -225,7 +225,7 @@ def fit_batch(
 ) -> tuple[ColorTransform, list[str]]:
     """What :func:`fit_transform` does, on a device, with what there is to tell in place of warnings."""
     settings = fit_settings(method, color_space, target_index)
-    batch = Batch(image, image_mask, None, reference, reference_mask)
+    batch = Batch(image, image_mask, None, reference, reference_mask, few=True)
     if target_index is not None and target_index >= len(image):
         raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {target_index}")
     gradient = batch.wants_gradient and settings.differentiable

@@ -18,6 +18,9 @@ from .reference_histogram import ReferenceHistogram
 
 _Result = TypeVar("_Result")
 
+# Frames of so many pixels keep all threads busy with their stripes.
+_LARGE = 1 << 19
+
 
 def match_images(
     image: Tensor,
@@ -49,7 +52,9 @@ def match_images(
         reference: floating point, shape ``[R, H', W', C']`` with C' of 1, 3 or 4, values in [0, 1]; or a
             :class:`ReferenceHistogram`.
         method: one of :data:`METHODS`, which says what each does and whether it is differentiable, in image, reference and
-            masks then.
+            masks then. The aligned ones compare pixels at the same place: they take a reference of the image's size, or one of
+            another scale, which is resized, with a ``RuntimeWarning``, and neither pooled ones nor a
+            :class:`ReferenceHistogram`.
         factor: from 0, the image itself bit for bit, to 1, fully matched; between them
             ``factor * matched + (1 - factor) * image``.
         device: where frames are matched; by default where ``image`` is. A frame for which this device has too little
@@ -85,8 +90,8 @@ def match_images(
 
     Raises:
         TypeError: a tensor is not a floating-point tensor, or a number is not one.
-        ValueError: a shape or another argument is none of the above, a mask holds NaN, or a channel of ``reference`` has no
-            finite value that counts.
+        ValueError: a shape or another argument is none of the above, a mask holds NaN, a channel of ``reference`` has no
+            finite value that counts, or it has other proportions than the image, for an aligned method.
 
     >>> dark, bright = torch.full((1, 4, 4, 3), 0.2), torch.full((1, 6, 6, 3), 0.8)
     >>> match_images(dark, bright).mean()
@@ -181,6 +186,8 @@ def match_batch(
 class Batch:
     """A batch of frames, its masks and references, checked, and ``others`` of which a gradient may be wanted.
 
+    ``few``: of large frames, one at a time is worked on.
+
     Raises:
         TypeError: a tensor is not a floating-point tensor.
         ValueError: a shape does not fit.
@@ -194,12 +201,14 @@ class Batch:
         reference: Tensor | ReferenceHistogram | None = None,
         reference_mask: Tensor | None = None,
         others: tuple[Tensor, ...] = (),
+        few: bool = False,
     ) -> None:
         check_frames("image", image)
         for name, mask in (("image_mask", image_mask), ("change_mask", change_mask)):
             if mask is not None and (name == "image_mask" or mask is not image_mask):
                 check_mask(name, mask, len(image))
         self.references = [] if reference is None else _references(reference, reference_mask)
+        self._together = len(image) > 1 and not (few and image[0, ..., 0].numel() >= _LARGE)
         self._image, self._image_mask, self._change_mask = image, image_mask, change_mask
         given = reference if isinstance(reference, Tensor) else None
         self._tensors = (image, image_mask, change_mask, reference_mask, given, *others)
@@ -236,7 +245,7 @@ class Batch:
                 yield Frame(pixels, out, self.references[index] if index < len(self.references) else None, mask, change)
 
         lengths = len(self._image), len(self.references)
-        return Clip(frames, lambda: self.references, lengths, together=len(self._image) > 1)
+        return Clip(frames, lambda: self.references, lengths, together=self._together)
 
     def changed(
         self,

@@ -167,7 +167,7 @@ class _ListMethods(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         """Print."""
-        print("\n".join(f"{name:<12}{method.use}" for name, method in METHODS.items()))
+        print("\n".join(f"{name:<16}{method.use}" for name, method in METHODS.items()))
         parser.exit()
 
 

@@ -71,9 +71,6 @@ class AlignedLinear(AlignedStep):
 
     def solve(self, measured: ColorSample, prepared: Any) -> AffineMap:
         """Find the map from which the fewest pixels deviate; the identity where nothing counts."""
-        channels = len(self.span)
-        if not measured.weights.any():
-            return AffineMap(torch.eye(channels, channels + 1, dtype=torch.float64))
         pairs = self._pairs(measured)
         with torch.no_grad():
             affine, scale = robust_fit(pairs, fit_affine, move, likely_affine(pairs), _LINE_SCALE)
@@ -93,8 +90,6 @@ class AlignedCurve(AlignedStep):
         unit = units(self.span, measured.colors).cpu().double()
         pairs = self._pairs(measured)
         fit, sends = partial(fit_curves, unit=unit), partial(send, unit=unit)
-        if not measured.weights.any():
-            return ChannelTables(fit(pairs, pairs.weights))
         tables, _ = robust_fit(pairs, fit, sends, likely_curves(pairs, unit), _CURVE_SCALE)
         return ChannelTables(tables)
 

@@ -76,7 +76,8 @@ def _smoothness() -> Any:
 
 def likely_curves(pairs: Pairs, unit: Tensor) -> Tensor:
     """The monotone tables ``[C, 64]`` that most pairs are near to, found among all by dynamic programming (Bellman 1957)."""
-    weights = pairs.weights / pairs.weights.sum()
+    total = pairs.weights.sum()
+    weights = pairs.weights / torch.where(total > 0, total, 1)
     channels = len(pairs.source)
     across = ((pairs.source / unit[:, None]) * (_ACROSS - 1)).round_().long().clamp_(0, _ACROSS - 1)
     up = ((pairs.reference / unit[:, None]) * (_UP - 1)).round_().long().clamp_(0, _UP - 1)

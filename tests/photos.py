@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from comfyui_histogram_match import METHODS
 from PIL import Image
 from skimage import data
 from torch import Tensor
@@ -59,3 +60,17 @@ def continuous_photo(name: str) -> Tensor:
     image = photo(name)
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(len(name))) * 0.004
     return (image + noise).clamp(0, 1)
+
+
+def counterpart(method: str, image: Tensor, reference: Tensor) -> Tensor:
+    """What a method can match images ``[B, H, W, C]`` to: a reference, or the first image in other tones, place by place."""
+    tones = torch.tensor([0.9, 0.7, 0.5], dtype=image.dtype)[: image.shape[-1]]
+    return image[:1, ..., :3] * tones + 0.1 if METHODS[method].aligned else reference
+
+
+def at_size_of(method: str, image: Tensor, reference: Tensor) -> Tensor:
+    """A reference, at the size of an image where a method compares pixel by pixel."""
+    if not METHODS[method].aligned:
+        return reference
+    rows, columns = (torch.arange(side) * had // side for side, had in zip(image.shape[1:3], reference.shape[1:3], strict=True))
+    return reference[:, rows][:, :, columns]

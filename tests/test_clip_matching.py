@@ -22,12 +22,14 @@ from comfyui_histogram_match.kernels import levels, workers
 from comfyui_histogram_match.methods import channels
 from comfyui_histogram_match.methods.table import METHODS
 from measures import wasserstein_1
-from photos import continuous_photo, photo
+from photos import at_size_of, continuous_photo, counterpart, photo
 from torch import Tensor
 
 CLIP = crossing(6, 40, 60).frames
 LOOK = photo("coffee")[:, :50, :70]
 NAN = float("nan")
+# Methods to which the place of a pixel in the picture is nothing.
+BY_DISTRIBUTION = [name for name in METHODS if not METHODS[name].aligned]
 # What is left when the same sums are added in another order. A table at 16 bits can be steep at its ends.
 ROUNDING = dict.fromkeys(METHODS, 5e-5) | dict.fromkeys(("pytorch", "skimage", "nearest"), 1e-6)
 ROUNDING |= dict.fromkeys(("hm-mkl-hm", "hm-mvgd-hm"), 0.02)
@@ -115,7 +117,7 @@ class TestReferences:
         assert torch.equal(matched[0], match_images(CLIP, LOOK, source_stats="uniform")[0])
         assert torch.equal(matched[1:], match_images(CLIP, LOOK / 2, source_stats="uniform")[1:])
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", BY_DISTRIBUTION)
     def test_pooled_references_are_one_picture(self, method: str) -> None:
         looks = torch.cat([LOOK, 1 - LOOK, LOOK / 2])
         matched = match_images(CLIP, looks, method, reference_stats="pooled")
@@ -138,19 +140,21 @@ class TestMasks:
         mask = torch.zeros(2, 9, 8)
         mask[:, 3:6, 2:7] = torch.rand(2, 3, 5)
         with pytest.warns(RuntimeWarning, match="left out 6"):
-            matched = match_images(image, LOOK, method, factor, image_mask=mask)
+            matched = match_images(image, at_size_of(method, image, LOOK), method, factor, image_mask=mask)
         outside = mask == 0
         assert torch.equal(matched[outside].view(torch.int32), image[outside].view(torch.int32))
         assert not torch.equal(matched[~outside], image[~outside])
 
     @pytest.mark.parametrize("method", METHODS)
     def test_a_region_is_matched_as_if_it_were_cropped(self, method: str) -> None:
-        image, look = continuous_photo("astronaut"), continuous_photo("coffee")
+        image = continuous_photo("astronaut")
+        look = counterpart(method, image, continuous_photo("coffee"))
         masks = [torch.zeros(1, *picture.shape[1:3]) for picture in (image, look)]
         masks[0][:, 100:300, 50:450] = 1
-        masks[1][:, 20:220, 100:300] = 1
+        there = (slice(100, 300), slice(50, 450)) if METHODS[method].aligned else (slice(20, 220), slice(100, 300))
+        masks[1][:, there[0], there[1]] = 1
         matched = match_images(image, look, method, image_mask=masks[0], reference_mask=masks[1])
-        expected = match_images(image[:, 100:300, 50:450], look[:, 20:220, 100:300], method)
+        expected = match_images(image[:, 100:300, 50:450], look[:, there[0], there[1]], method)
         matched = matched[:, 100:300, 50:450]
         if method in ("exact", "sliced"):
             # What is around a pixel decides as well: the same values, but not all at the same places.
@@ -158,7 +162,7 @@ class TestMasks:
         else:
             torch.testing.assert_close(matched, expected, rtol=0, atol=ROUNDING[method])
 
-    @pytest.mark.parametrize("method", [name for name in METHODS if name not in ("exact", "sliced")])
+    @pytest.mark.parametrize("method", [name for name in BY_DISTRIBUTION if name not in ("exact", "sliced")])
     def test_fractional_weights_count_fractionally(self, method: str) -> None:
         look = (torch.rand(1, 8, 8, 3) * 255).round() / 255
         image = (torch.rand(1, 8, 8, 3) * 255).round() / 255
@@ -210,16 +214,21 @@ class TestMasks:
     @pytest.mark.parametrize("method", METHODS)
     @pytest.mark.parametrize("stats", ["paired", "pooled"])
     def test_a_reference_whose_mask_is_0_throughout(self, method: str, stats: str) -> None:
-        looks, mask = torch.cat([1 - LOOK, LOOK]), torch.ones(2, 50, 70)
+        look = counterpart(method, CLIP, LOOK)
+        looks, mask = torch.cat([1 - look, look]), torch.ones(2, *look.shape[1:3])
         mask[0] = 0
         options: dict[str, Any] = {"reference_mask": mask, "reference_stats": stats}
+        if stats == "pooled" and METHODS[method].aligned:
+            with pytest.raises(ValueError, match=f"reference_stats: expected paired with {method}, which compares each"):
+                match_images(CLIP, looks, method, **options)
+            return
         if stats == "pooled":
-            assert torch.equal(match_images(CLIP, looks, method, **options), match_images(CLIP, LOOK, method))
+            assert torch.equal(match_images(CLIP, looks, method, **options), match_images(CLIP, look, method))
         else:
             with pytest.warns(RuntimeWarning, match="mask: 0 throughout for 1 frames"):
                 matched = match_images(CLIP, looks, method, **options)
             assert torch.equal(matched[0], CLIP[0])
-            assert torch.equal(matched[1:], match_images(CLIP[1:], LOOK, method))
+            assert torch.equal(matched[1:], match_images(CLIP[1:], look, method))
         with pytest.warns(RuntimeWarning, match="mask: 0 throughout for 6 frames"):
             assert torch.equal(match_images(CLIP, looks, method, **{**options, "reference_mask": mask * 0}), CLIP)
 
@@ -273,7 +282,8 @@ class TestLength:
     @pytest.mark.parametrize("mode", SOURCE_STATS)
     def test_several_frames_at_a_time_give_the_same(self, method: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
         mode = "per_frame" if METHODS[method].per_frame_only else mode
-        looks = torch.cat([LOOK, 1 - LOOK])
+        look = counterpart(method, CLIP, LOOK)
+        looks = torch.cat([look, 1 - look])
         names = []
         match = Matcher.match
 
@@ -437,7 +447,9 @@ def test_a_bad_argument_is_named(changed: dict[str, Any], error: type[Exception]
 
 @pytest.mark.parametrize("method", METHODS)
 def test_where_a_frame_is_measured_is_not_where_it_is_changed(method: str) -> None:
-    image, reference = torch.rand(20, 30, 3), Reference(torch.rand(3, 9, 9) ** 2, "reference")
+    image = torch.rand(20, 30, 3)
+    look = counterpart(method, image[None], torch.rand(1, 9, 9, 3) ** 2)
+    reference = Reference(look[0].movedim(-1, 0), "reference")
     left, top = torch.zeros(20, 30), torch.zeros(20, 30)
     left[:, :10], top[:5] = 1, 1
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from comfyui_histogram_match import METHODS, LinearStretch, Normal, ReferenceHistogram, Uniform, match_images, specify_images
 from comfyui_histogram_match.command.run import main
-from photos import photo, photo_8bit, pixels
+from photos import counterpart, photo, photo_8bit, pixels
 from PIL import Image
 from skimage.exposure import match_histograms
 from torch import Tensor
@@ -176,9 +176,11 @@ def test_arguments_that_make_no_sense(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_and_color_spaces(folder: Path, method: str) -> None:
-    arguments = ["shots/a.png", "--reference", "reference.png", "--output", "out.png", "--rotations", "5"]
+    look = (counterpart(method, photo("astronaut"), photo("coffee"))[0] * 255).round()
+    Image.fromarray(look.byte().numpy()).save("look.png")
+    arguments = ["shots/a.png", "--reference", "look.png", "--output", "out.png", "--rotations", "5"]
     assert main([*arguments, "--method", method, "--color-space", "oklab"]) == 0
-    expected = match_images(photo("astronaut"), photo("coffee"), method, color_space="oklab", rotations=5)
+    expected = match_images(photo("astronaut"), look[None] / 255, method, color_space="oklab", rotations=5)
     assert np.abs(pixels("out.png") - (expected[0] * 255).round().numpy()).max() <= 1
 
 

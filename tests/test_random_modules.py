@@ -27,6 +27,7 @@ from comfyui_histogram_match import (
     transfer_function,
 )
 from hypothesis import HealthCheck, given, settings
+from photos import at_size_of
 from torch import Tensor
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -158,13 +159,14 @@ def test_histogram_matching(data: st.DataObject) -> None:
 @cases(1000)
 def test_color_matching(data: st.DataObject) -> None:
     given = Inputs(data.draw, channels=3)
+    method = given.one_of(list(METHODS))
+    reference = at_size_of(method, given.image.movedim(1, -1), given.reference.movedim(1, -1)).movedim(-1, 1)
     arguments = (
         given.image,
-        given.reference,
+        reference,
         given.weights(given.image, shared=True, planes=True),
-        given.weights(given.reference, shared=True, planes=True),
+        given.weights(reference, shared=True, planes=True),
     )
-    method = given.one_of(list(METHODS))
     rotations, regrain = given.one_of((2, 3, 7)), given.one_of((True, False))
     module = ColorMatching(method, given.one_of(COLOR_SPACES), given.bins, rotations=rotations, regrain=regrain)
     with warnings.catch_warnings():
@@ -172,7 +174,7 @@ def test_color_matching(data: st.DataObject) -> None:
         result = check(
             given,
             lambda: module(*arguments),
-            fails=not counts(given.reference, arguments[3]),
+            fails=not counts(reference, arguments[3]),
             differentiable=METHODS[method].differentiable,
         )
     check_like(result, given.image, in_range=False)

@@ -23,7 +23,7 @@ IMAGE = photo("chelsea")[:, ::2, ::2]
 LOOKS = torch.cat([photo(name)[:, :300, :400] for name in ("coffee", "astronaut", "stereo_motorcycle")])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.aligned])
 def test_it_serves_as_the_pictures_do_pooled(method: str) -> None:
     kept = match_images(IMAGE, ReferenceHistogram.of(LOOKS), method)
     pooled = match_images(IMAGE, LOOKS, method, reference_stats="pooled")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from comfyui_histogram_match import METHODS, Uniform, match_images, specify_images
-from photos import continuous_photo
+from photos import continuous_photo, counterpart
 from torch import Tensor
 
 THREADS = (1, 2, 3, 8)
@@ -84,17 +84,18 @@ def check_places_and_threads(match: Match, image: Tensor, other: Tensor) -> None
 def test_a_picture_is_matched_to_the_same_bits(
     method: str, color_space: str, masked: bool, image: Tensor, other: Tensor, reference: Tensor
 ) -> None:
-    mask = soft_mask() if masked else None
+    mask, look = soft_mask() if masked else None, counterpart(method, image, reference)
 
     def match(pixels: Tensor) -> Tensor:
-        return match_images(pixels, reference, method, color_space=color_space, rotations=6, image_mask=mask)
+        return match_images(pixels, look, method, color_space=color_space, rotations=6, image_mask=mask)
 
     check_places_and_threads(match, image, other)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_layout_of_the_reference_does_not_matter(method: str, image: Tensor, reference: Tensor) -> None:
-    matched = [match_images(image, look, method, rotations=6) for look in (reference, planar(reference))]
+    given = counterpart(method, image, reference)
+    matched = [match_images(image, look, method, rotations=6) for look in (given, planar(given))]
     assert torch.equal(*matched)
 
 
@@ -114,6 +115,7 @@ def test_a_clip_is_matched_to_the_same_bits(
     method: str, color_space: str, source_stats: str, image: Tensor, reference: Tensor
 ) -> None:
     clip = torch.cat([image[:, step : step + 300, 2 * step :][:, :, :500] for step in (0, 5, 10)])
+    look = counterpart(method, clip, reference)
     expected: Tensor | None = None
     for threads in THREADS:
         torch.set_num_threads(threads)
@@ -121,7 +123,7 @@ def test_a_clip_is_matched_to_the_same_bits(
             if layout == "planar" and threads != 2:
                 continue
             matched = match_images(
-                frames, reference, method, source_stats=source_stats, window=2, color_space=color_space, rotations=6
+                frames, look, method, source_stats=source_stats, window=2, color_space=color_space, rotations=6
             )
             expected = matched if expected is None else expected
             assert torch.equal(matched, expected), f"{layout}, {threads} threads"

@@ -7,7 +7,7 @@ import torch
 from comfyui_histogram_match import COLOR_SPACES, METHODS, match_images
 from comfyui_histogram_match.clip.settings import MatchSettings
 from comfyui_histogram_match.methods.transform import Picture, Step, Transform, complete
-from photos import continuous_photo
+from photos import at_size_of, continuous_photo
 from torch import Tensor
 
 POOLING = [name for name, method in METHODS.items() if not method.per_frame_only]
@@ -20,6 +20,7 @@ def planes(name: str) -> Tensor:
 @torch.no_grad()
 def solved(image: Tensor, reference: Tensor, method: str, color_space: str = "rgb") -> Transform:
     space, steps = MatchSettings(method, color_space=color_space, rotations=6).recipe()
+    reference = at_size_of(method, image.movedim(0, -1)[None], reference.movedim(0, -1)[None])[0].movedim(-1, 0)
     of_reference = Picture(space.split(reference)[0])
     prepared = [
         step.prepare(step.measure(of_reference)) if isinstance(step, Step) and step.measures_reference else None
@@ -33,7 +34,8 @@ def solved(image: Tensor, reference: Tensor, method: str, color_space: str = "rg
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("color_space", COLOR_SPACES)
 def test_applied_to_the_picture_it_is_the_match(method: str, color_space: str) -> None:
-    image, reference = planes("chelsea"), planes("coffee")
+    image = planes("chelsea")
+    reference = at_size_of(method, image[None].movedim(1, -1), planes("coffee")[None].movedim(1, -1))[0].movedim(-1, 0)
     with torch.no_grad():
         matched = solved(image, reference, method, color_space).apply(image).clamp(0, 1)
     expected = match_images(

@@ -17,7 +17,7 @@ from comfyui_histogram_match.command.run import main
 from comfyui_histogram_match.command.video_files import VideoRewriter
 from launching import python
 from made_videos import make_video, read_video
-from photos import photo_8bit
+from photos import counterpart, photo_8bit
 from PIL import Image
 from test_video_files import turn
 from torch import Tensor
@@ -76,18 +76,17 @@ WAYS = {
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_a_turned_video_is_matched_upright(folder: Path, turned: dict[int, Path], degrees: int, way: str) -> None:
     arguments, settings = WAYS[way]
-    if settings is not None:
-        arguments = [*arguments, "-r", "look.png", "--rotations", "4"]
-    assert main([str(turned[degrees]), *arguments, "-o", "out.mkv"]) == 0
     upright = read_video(turned[degrees])["frames"]
+    if settings is not None:
+        look = torch.from_numpy(LOOK.astype(np.float32))[None] / 255
+        look = (counterpart(settings.get("method", "pytorch"), upright, look) * 255).round() / 255
+        Image.fromarray((look[0] * 255).round().byte().numpy()).save("upright.png")
+        arguments = [*arguments, "-r", "upright.png", "--rotations", "4"]
+    assert main([str(turned[degrees]), *arguments, "-o", "out.mkv"]) == 0
     assert upright.shape[1:3] == ((24, 32) if degrees == 180 else (32, 24))
     # The command takes the values of 8 bits.
     upright = (upright * 255).round() / 255
-    if settings is None:
-        expected = specify_images(upright, Uniform())
-    else:
-        look = torch.from_numpy(LOOK.astype(np.float32))[None] / 255
-        expected = match_images(upright, look, rotations=4, **settings)
+    expected = specify_images(upright, Uniform()) if settings is None else match_images(upright, look, rotations=4, **settings)
     made = read_video(folder / "out.mkv")["frames"]
     assert made.shape == expected.shape
     assert float((made - expected).abs().mean()) <= (8 if settings is None else 6) / 255

@@ -21,7 +21,8 @@ class ColorMatching(torch.nn.Module):
     :class:`HistogramMatching` is the method pytorch of this, with fewer options.
 
     Args:
-        method: one of :data:`METHODS`. Those that are not differentiable there give results without gradient.
+        method: one of :data:`METHODS`. Those that are not differentiable there give results without gradient. The aligned ones
+            take a reference of the image's size or of another scale, which is resized.
         color_space: one of :data:`COLOR_SPACES`.
         bins: of histograms, 2 to 65536; hm-mkl-hm keeps their width the second time round, sliced has 8192 at most, and methods
             without gradient have theirs. 256 makes smooth gradients, and for the method pytorch is exact on 8-bit content.
@@ -74,7 +75,7 @@ class ColorMatching(torch.nn.Module):
 
         Raises:
             TypeError: an argument is not a floating-point tensor.
-            ValueError: a shape does not fit, or nothing of a reference counts.
+            ValueError: a shape does not fit, or nothing of a reference counts; for an aligned method also other proportions.
         """
         check_pair(image, reference, channels=3)
         image_weights = _planes("image_weights", image_weights, image)
