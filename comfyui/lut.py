@@ -6,16 +6,17 @@ from importlib.util import find_spec
 from comfy_api.latest import io, ui
 
 from ..color_transform import ColorTransform
-from ..luts import clf_files, cube_files
 from ..luts.cube import difference
-from ..luts.kinds import SIZES
+from ..luts.cube_files import SUFFIX, read_cube, write_cube
+from ..luts.files import read_lut
+from ..luts.kinds import SIZES, SUFFIXES
 from .inputs import TRANSFORM, choice
 from .kept_files import changed_at, file_name, find_file, find_file_or_raise, kept_files, output_folder
 
 # Where other packs keep LUTs, too.
 _FOLDER = "luts"
 _NO_FILE = "none"
-_SUFFIXES = (cube_files.SUFFIX, *([clf_files.SUFFIX] if find_spec("PyOpenColorIO") else []))
+_READABLE = SUFFIXES if find_spec("PyOpenColorIO") else (SUFFIX,)
 
 
 class SaveLUT(io.ComfyNode):
@@ -67,11 +68,11 @@ class SaveLUT(io.ComfyNode):
             OSError: the file cannot be written.
             ValueError: ``name`` is not the name of a file, or the transform is none of single colors.
         """
-        name = file_name("name", name, cube_files.SUFFIX)
-        path = output_folder(_FOLDER) / (name + cube_files.SUFFIX)
+        name = file_name("name", name, SUFFIX)
+        path = output_folder(_FOLDER) / (name + SUFFIX)
         title = "".join(character if character.isprintable() and character != '"' else " " for character in name)
-        cube_files.write_cube(path, transform.transform, size, title)
-        written = cube_files.read_cube(path)
+        write_cube(path, transform.transform, size, title)
+        written = read_cube(path)
         kind = "1D LUT" if written.table is None else f"3D LUT of {size} points"
         mean, largest = difference(transform.transform, written.transform())
         error = f"mean error {mean:.3f} and largest {largest:.2f} of 255 levels beside the exact transform"
@@ -94,7 +95,7 @@ class LoadLUT(io.ComfyNode):
             inputs=[
                 choice(
                     "lut",
-                    kept_files(_FOLDER, _SUFFIXES) or [_NO_FILE],
+                    kept_files(_FOLDER, _READABLE) or [_NO_FILE],
                     "A .cube file, from the folder luts among ComfyUI's models or in its output folder. "
                     "Press r to see new files. With OpenColorIO installed, .clf files as well.",
                 )
@@ -107,7 +108,7 @@ class LoadLUT(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, lut: str | None = None) -> float:
         """When the file was last changed, so that it is read again then."""
-        return changed_at(find_file(_FOLDER, lut, _SUFFIXES))
+        return changed_at(find_file(_FOLDER, lut, _READABLE))
 
     @classmethod
     def execute(cls, lut: str) -> io.NodeOutput:
@@ -117,6 +118,5 @@ class LoadLUT(io.ComfyNode):
             OSError: it cannot be read.
             ValueError: there is no such file in the folders, or it is damaged; the line that is wrong is named.
         """
-        path = find_file_or_raise("lut", _FOLDER, lut, _SUFFIXES)
-        read = clf_files.read_clf if path.suffix.lower() == clf_files.SUFFIX else cube_files.read_cube
-        return io.NodeOutput(ColorTransform(read(path).transform()))
+        path = find_file_or_raise("lut", _FOLDER, lut, _READABLE)
+        return io.NodeOutput(ColorTransform(read_lut(path).transform()))

@@ -82,6 +82,8 @@ def test_measured_here_and_changed_there(comfyui: ComfyUI) -> None:
 
 def test_specified_here_and_changed_there(comfyui: ComfyUI) -> None:
     image, mask = IMAGE, left_half(75, 113)
+    described = comfyui.get("/object_info/ImageHistogramSpecify")["ImageHistogramSpecify"]
+    assert described["input_order"]["optional"][-1] == "change_mask"
     nodes = load(comfyui, "Mask", mask=mask, all=torch.ones(1, 8, 8))
     node = {"class_type": "ImageHistogramSpecify", "target": "uniform", "factor": 1.0, "device": "auto"}
     result = comfyui.change(image, nodes, **node, image_mask=["mask", 0], change_mask=["all", 0])
@@ -200,6 +202,20 @@ def test_a_lut_that_has_changed_is_read_again(comfyui: ComfyUI) -> None:
         results.append(apply(comfyui, IMAGE, load_lut(str(Path("film", "Changing.CUBE"))), "lut"))
         assert torch.equal(results[-1], ColorTransform(read_cube(path).transform()).apply(IMAGE))
     assert not torch.equal(*results)
+
+
+def test_luts_in_a_folder_of_another_pack_are_found_as_well(comfyui: ComfyUI) -> None:
+    folders = [comfyui.folder / name for name in ("luts of another pack", "models/luts", "output/luts")]
+    for number, folder in enumerate(folders):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"found {number}.cube").write_text("LUT_3D_SIZE 2\n" + f"0 0 0.{number}\n" * 8)
+        (folder / f"found {number}.txt").touch()
+    offered = luts(comfyui)
+    assert {f"found {number}.cube" for number in range(3)} <= set(offered)
+    assert not [name for name in offered if name.endswith(".txt")]
+    for number in range(3):
+        result = apply(comfyui, IMAGE, load_lut(f"found {number}.cube"), "lut")
+        torch.testing.assert_close(result, torch.tensor([0, 0, number / 10]).expand(IMAGE.shape))
 
 
 def test_what_was_saved_is_meant_where_a_model_has_its_name(comfyui: ComfyUI) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import folder_paths
 import torch
 from torch import Tensor
+
+# As some packs do that are loaded after others, which loses the folders of those.
+folder_paths.folder_names_and_paths["luts"] = ([f"{folder_paths.base_path}/luts of another pack"], {".cube"})
 
 
 class ProbeLoad:
