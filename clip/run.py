@@ -80,6 +80,8 @@ def apply_clip(
     # Channels that were fitted apart are sent through apart; a gray picture goes through those of colors as a color.
     channelwise = transform.space.name == "rgb" and isinstance(only, ChannelTables)
     channelwise = channelwise and (len(only.values) == 1 or len(first.pixels) > 2)  # type: ignore[union-attr]
+    # Values that leave [0, 1] are cut off where channels are not sent through as they are.
+    channelwise = channelwise and bool(((only.values >= 0) & (only.values <= 1)).all())  # type: ignore[union-attr]
     matcher = Matcher(transform.space, parts, factor, device, gradient, channelwise)
     run = Run(clip, MatchSettings(factor=factor), matcher, progress, Prepared([None] * len(parts), Report()))
     plans = per_frame(run, lambda: chain([first], frames))

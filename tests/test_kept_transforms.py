@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import torch
 from comfyui_histogram_match import COLOR_SPACES, METHODS, ColorTransform, ReferenceHistogram, fit_transform, match_images
+from comfyui_histogram_match.methods.channels import ChannelTables
+from comfyui_histogram_match.methods.color_space import ColorSpace
+from comfyui_histogram_match.methods.transform import Transform
 from photos import continuous_photo
 from torch import Tensor
 
@@ -241,3 +244,13 @@ def test_what_would_be_unpacked_is_known_before(tmp_path: Path) -> None:
             large.writestr(name, archive.read(name) if name != "0 values.npy" else header.getvalue())
     with pytest.raises(ValueError, match="0 values of shape"):
         ColorTransform.load(tmp_path / "large.npz")
+
+
+def test_what_leaves_the_range_is_cut_off_in_a_picture() -> None:
+    image = torch.rand(1, 90, 120, 3)
+    fitted = fit_transform(image, image.square(), "aligned-curve")
+    expected = match_images(image, image.square(), "aligned-curve", source_stats="uniform")
+    torch.testing.assert_close(fitted.apply(image), expected, rtol=0, atol=0)
+    beyond = Transform(ColorSpace("rgb"), (ChannelTables(torch.linspace(-1, 2, 4).expand(3, -1)),))
+    changed = ColorTransform(beyond).apply(image)
+    assert (float(changed.min()), float(changed.max())) == (0, 1)
