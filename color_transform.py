@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_choice, check_number
+from .clip.frames import Report
 from .clip.run import apply_clip, fit_clip
 from .clip.settings import MatchSettings
 from .kept.arrays import Arrays, read_kept, write_arrays
@@ -231,7 +232,8 @@ def fit_batch(
     gradient = batch.wants_gradient and settings.differentiable
     with torch.set_grad_enabled(gradient):
         found, report = fit_clip(batch.clip(), settings, batch.device(device), progress, gradient=gradient)
-    return ColorTransform(found, method), batch.notes(settings) + report.notes()
+    missing = sum(int((~frame.isfinite()).sum()) for frame in image)
+    return ColorTransform(found, method), batch.notes(settings) + (report + Report(image_missing=missing)).notes()
 
 
 def fit_settings(method: str, color_space: str, target_index: int | None = None, rotations: int = ROTATIONS) -> MatchSettings:

@@ -76,16 +76,21 @@ def apply_clip(
     first = next(frames, None)
     if first is None:
         return
-    parts, only = transform.parts, transform.parts[0] if len(transform.parts) == 1 else None
-    # Channels that were fitted apart are sent through apart; a gray picture goes through those of colors as a color.
-    channelwise = transform.space.name == "rgb" and isinstance(only, ChannelTables)
-    channelwise = channelwise and (len(only.values) == 1 or len(first.pixels) > 2)  # type: ignore[union-attr]
-    # Values that leave [0, 1] are cut off where channels are not sent through as they are.
-    channelwise = channelwise and bool(((only.values >= 0) & (only.values <= 1)).all())  # type: ignore[union-attr]
+    parts = transform.parts
+    channelwise = _is_channelwise(transform, len(first.pixels[:3]))
     matcher = Matcher(transform.space, parts, factor, device, gradient, channelwise)
     run = Run(clip, MatchSettings(factor=factor), matcher, progress, Prepared([None] * len(parts), Report()))
     plans = per_frame(run, lambda: chain([first], frames))
     yield from _matched(run, ((frame, reference, transform) for frame, reference, _ in plans))
+
+
+def _is_channelwise(transform: Transform, colors: int) -> bool:
+    """Whether pictures of 1 or 3 colors can be sent through channel by channel, as they are, with nothing to cut off."""
+    if transform.space.name != "rgb" or len(transform.parts) != 1 or not isinstance(transform.parts[0], ChannelTables):
+        return False
+    table = transform.parts[0].values
+    # A gray picture goes through the curves of colors as a color.
+    return len(table) <= colors and bool(((table >= 0) & (table <= 1)).all())
 
 
 def _begin(clip: Clip, settings: MatchSettings, device: torch.device, progress: Progress | None, gradient: bool) -> Run:

@@ -170,6 +170,10 @@ def test_values_that_are_left_out_are_told() -> None:
     reference[0, 0, 0, 0] = torch.nan
     with pytest.warns(RuntimeWarning, match="reference: left out 1 NaN"):
         fit_transform(batch(), reference)
+    image = batch()
+    image[1, 0, 0] = torch.inf
+    with pytest.warns(RuntimeWarning, match="image: left out 3 NaN"):
+        fit_transform(image, look())
 
 
 def rewritten(path: Path, **changes: Any) -> Path:
