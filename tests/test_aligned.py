@@ -106,7 +106,8 @@ class TestWhereNothingTells:
         change = table - torch.linspace(0, 1, 256)
         assert bool((table.diff() >= 0).all())
         assert float((change[:, 60:72] - 0.1).abs().max()) <= 0.1 / 255
-        assert bool((change[:, 255] < 0.05).all())
+        assert bool((change[:, 255] < 0.02).all())
+        assert bool((change[:, 80:].diff() <= 1e-9).all())
 
     def test_curves_of_any_content_go_up(self) -> None:
         for name, other in permutations(PHOTOS, 2):
@@ -133,9 +134,9 @@ class TestWeights:
         assert float(difference.mean()) <= 1 / 255
 
     def test_gradcheck_of_masks(self) -> None:
-        image = torch.rand(1, 8, 9, 3, dtype=torch.float64)
-        reference = image * 0.7 + 0.1 + torch.rand(1, 8, 9, 3, dtype=torch.float64) * 0.1
-        masks = [(torch.rand(1, 8, 9, dtype=torch.float64) * 0.8 + 0.1).requires_grad_() for _ in range(2)]
+        image = torch.rand(1, 5, 6, 3, dtype=torch.float64)
+        reference = image * 0.7 + 0.1 + torch.rand(1, 5, 6, 3, dtype=torch.float64) * 0.1
+        masks = [(torch.rand(1, 5, 6, dtype=torch.float64) * 0.8 + 0.1).requires_grad_() for _ in range(2)]
 
         def matched(*given: Tensor) -> Tensor:
             return match_images(image, reference, "aligned-linear", image_mask=given[0], reference_mask=given[1])
@@ -151,8 +152,7 @@ class TestWeights:
         given = [tensor.requires_grad_() for tensor in (image, reference, weights)]
         assert torch.autograd.gradcheck(ColorMatching("aligned-linear", color_space), given, fast_mode=True)
 
-    @pytest.mark.parametrize("method", ALIGNED)
-    def test_what_is_measured_is_bounded(self, method: str) -> None:
+    def test_what_is_measured_is_bounded(self) -> None:
         step = AlignedCurve(SPAN)
         picture = Picture(torch.rand(3, 900, 1100))
         measured = step.measure_pair(picture, picture)
