@@ -13,6 +13,7 @@ from .clip.frames import Report
 from .clip.run import apply_clip, fit_clip
 from .clip.settings import MatchSettings
 from .kept.arrays import Arrays, read_kept, write_arrays
+from .kernels.levels import missing_values
 from .kept.parts import part_arrays, read_part
 from .luts.cube_files import read_cube, write_cube
 from .matching import Batch, warned
@@ -232,8 +233,8 @@ def fit_batch(
     gradient = batch.wants_gradient and settings.differentiable
     with torch.set_grad_enabled(gradient):
         found, report = fit_clip(batch.clip(), settings, batch.device(device), progress, gradient=gradient)
-    missing = sum(int((~frame.isfinite()).sum()) for frame in image)
-    return ColorTransform(found, method), batch.notes(settings) + (report + Report(image_missing=missing)).notes()
+    report += Report(image_missing=sum(map(missing_values, image.detach().movedim(-1, 1)[:, :3])))
+    return ColorTransform(found, method), batch.notes(settings) + report.notes()
 
 
 def fit_settings(method: str, color_space: str, target_index: int | None = None, rotations: int = ROTATIONS) -> MatchSettings:

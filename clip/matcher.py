@@ -11,7 +11,7 @@ from torch import Tensor
 from ..histogram_matching import cumulative_distribution
 from ..kernels.dtypes import nearest_end, working_dtype
 from ..kernels.levels import LEVELS, count, value_range
-from ..kernels.workers import by_stripes
+from ..kernels.workers import by_stripes, stripe_size
 from ..methods.chains import Chain
 from ..methods.color_space import ColorSpace, luma
 from ..methods.transform import PairStep, Part, Picture, Step, Transform, complete
@@ -20,6 +20,8 @@ from .smoothing import FrameStatistics, watched_pixels
 
 # Beyond [0, 1] by more than this are not highlights or what a filter has overshot, but values in other units.
 _FAR = 1.0
+# Stripes of a picture that are in memory at a time where it is only counted.
+_STRIPES = 4
 # How far apart equal colors can be in another color space, where vector units and the rest of a row round differently.
 _CONVERSION_ERROR = 2.0**-20
 
@@ -101,6 +103,8 @@ class Matcher:
         if not isinstance(step, Step) or len(transform.parts) < index:
             return None
         picture = self._picture(frame.pixels[:3], frame.fitted_mask())
+        if not self.gradient and step.channelwise and picture.weights is None and transform.parts and transform.pointwise:
+            return _count_by_parts(step, transform, picture)
         _, pixels = complete(transform, (), picture, (), None if self.gradient else _new_memory(picture))
         now = picture if pixels is picture.pixels else Picture(pixels, picture.weights)
         if not isinstance(step, PairStep):
@@ -215,6 +219,19 @@ def _report(picture: Picture, prepared: Sequence[Any]) -> Report:
     compared = (part.pixels for part in prepared if isinstance(part, Picture))
     resized = any(pixels.shape[1:] != picture.pixels.shape[1:] for pixels in compared)
     return Report(image_missing=picture.missing, image_outside=int(picture.outside), reference_resized=int(resized))
+
+
+def _count_by_parts(step: Step, transform: Transform, picture: Picture) -> Any:
+    """Measure what becomes of a picture a part at a time: counts are whole numbers, which add to the same in any parts."""
+    # As many lines as are worked on at a time make a stripe, so that the stripes are those of the whole picture.
+    lines = _STRIPES * max(1, stripe_size(picture.pixels.device) // picture.pixels.shape[2])
+    total: Any = None
+    for pixels in picture.pixels.split(lines, dim=1):
+        part = Picture(pixels)
+        _, changed = complete(transform, (), part, (), _new_memory(part))
+        counts = step.measure(Picture(changed))
+        total = counts if total is None else total.add_(counts)
+    return total
 
 
 def _new_memory(picture: Picture) -> Tensor:

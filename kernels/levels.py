@@ -4,6 +4,7 @@ Both evaluations compute the same function. The one at levels rounds each pixel 
 is whole-number counting and applying is one table look-up.
 """
 
+import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -68,6 +69,11 @@ def value_range(pixels: Tensor) -> tuple[float, float]:
     plane = lines.flatten(1) if lines.is_contiguous() else pixels.detach()
     lowest, highest = torch.aminmax(torch.stack([end for ends in by_stripes(torch.aminmax, plane, pixels=0) for end in ends]))
     return float(lowest), float(highest)
+
+
+def missing_values(pixels: Tensor) -> int:
+    """How many values of ``pixels`` ``[C, H, W]`` are NaN or infinite."""
+    return 0 if all(map(math.isfinite, value_range(pixels))) else int((~pixels.isfinite()).sum())
 
 
 def rebin(counts: Tensor, bins: int) -> Tensor:
