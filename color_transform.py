@@ -13,8 +13,8 @@ from .clip.frames import Report
 from .clip.run import apply_clip, fit_clip
 from .clip.settings import MatchSettings
 from .kept.arrays import Arrays, read_kept, write_arrays
-from .kernels.levels import missing_values
 from .kept.parts import part_arrays, read_part
+from .kernels.levels import missing_values
 from .luts.cube_files import read_cube, write_cube
 from .matching import Batch, warned
 from .methods.color_space import ColorSpace

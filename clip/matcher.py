@@ -21,7 +21,7 @@ from .smoothing import FrameStatistics, watched_pixels
 # Beyond [0, 1] by more than this are not highlights or what a filter has overshot, but values in other units.
 _FAR = 1.0
 # Stripes of a picture that are in memory at a time where it is only counted.
-_STRIPES = 4
+_STRIPES = 2
 # How far apart equal colors can be in another color space, where vector units and the rest of a row round differently.
 _CONVERSION_ERROR = 2.0**-20
 

@@ -167,18 +167,10 @@ def pooled_sources(run: Run) -> list[Any]:
     """What each step measures of all frames together, as far as anything of the references counts."""
     sources: list[Any] = []
     for index, step in enumerate(run.matcher.steps):
-        total: Any = None
-        if isinstance(step, Step):
-            plans = _from_sources(run, sources, run.clip.first_pass or run.clip.frames)
-            for measured in run.map(partial(_measure_for_sum, index), plans, together=run.clip.together):
-                total = total if measured is None else run.call(add, "image", total, measured)
-                run.step()
-            total = total if run.clip.combine is None else run.clip.combine(total)
-            if total is None:
-                # Nothing of the references counts: all frames stay as they are.
-                break
-            # As fractions again, see below.
-            total = total.double().div_(_GRID) if isinstance(total, Tensor) and total.dtype == torch.int64 else total
+        total = _sum(run, index, sources) if isinstance(step, Step) else None
+        if isinstance(step, Step) and total is None:
+            # Nothing of the references counts: all frames stay as they are.
+            break
         sources.append(total)
     return sources
 
@@ -237,6 +229,18 @@ def _from_sources(run: Run, sources: Sequence[Any], frames: Callable[[], Iterabl
         if solved is None or (solved[0] is not reference.parts and not by_pairs):
             solved = reference.parts, run.call(run.solve, sources, reference)
         yield frame, reference, solved[1]
+
+
+def _sum(run: Run, index: int, sources: Sequence[Any]) -> Any:
+    """What a step measures of all frames together, given what those before it have measured; None if nothing."""
+    total: Any = None
+    plans = _from_sources(run, sources, run.clip.first_pass or run.clip.frames)
+    for measured in run.map(partial(_measure_for_sum, index), plans, together=run.clip.together):
+        total = total if measured is None else run.call(add, "image", total, measured)
+        run.step()
+    total = total if run.clip.combine is None else run.clip.combine(total)
+    # As fractions again, see below.
+    return total.double().div_(_GRID) if isinstance(total, Tensor) and total.dtype == torch.int64 else total
 
 
 def _measure_for_sum(index: int, matcher: Matcher, plan: Plan) -> Any:

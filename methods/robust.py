@@ -115,19 +115,33 @@ def fit_affine(pairs: Pairs, robust: Tensor, drawn: float = ROUNDING_VARIANCE) -
     total = weights.sum(dim=-1, keepdim=True)
     weights = weights / torch.where(total > 0, total, 1)
     channels = len(pairs.source)
-    rows = torch.cat([pairs.source, pairs.reference - pairs.source])
-    mean = weights @ rows.t()
-    if weights.ndim == 1:
-        # Without all products, which take several times the memory of the colors.
-        spread = (rows[:channels] * weights) @ rows.t()
-    else:
-        products = (rows[:channels, None] * rows[None]).flatten(0, 1)
-        spread = (weights @ products.t()).unflatten(-1, (channels, 2 * channels))
+    mean, spread = _moments(pairs, weights) if weights.ndim == 1 else _many_moments(pairs, weights)
     spread = spread - mean[..., :channels, None] * mean[..., None, :]
-    identity = torch.eye(channels, dtype=rows.dtype)
+    identity = torch.eye(channels, dtype=mean.dtype)
     change = torch.linalg.solve(spread[..., :channels] + drawn * identity, spread[..., channels:]).transpose(-1, -2)
     offset = mean[..., channels:, None] - change @ mean[..., :channels, None]
     return torch.cat([identity + change, offset], dim=-1)
+
+
+def _moments(pairs: Pairs, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The weighted means ``[2C]`` of colors and of their changes, and of products of the former with both, ``[C, 2C]``."""
+    channels = len(pairs.source)
+    mean, spread = weights.new_zeros(2 * channels), weights.new_zeros(channels, 2 * channels)
+    # A part at a time, for little memory.
+    for planes in zip(*(plane.split(_PART, dim=-1) for plane in (pairs.source, pairs.reference, weights)), strict=True):
+        source, reference, some = planes
+        rows = torch.cat([source, reference - source])
+        mean = mean + rows @ some
+        spread = spread + (source * some) @ rows.t()
+    return mean, spread
+
+
+def _many_moments(pairs: Pairs, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The same for many weights ``[..., n]`` of few pairs."""
+    channels = len(pairs.source)
+    rows = torch.cat([pairs.source, pairs.reference - pairs.source])
+    products = (rows[:channels, None] * rows[None]).flatten(0, 1)
+    return weights @ rows.t(), (weights @ products.t()).unflatten(-1, (channels, 2 * channels))
 
 
 def likely_affine(pairs: Pairs) -> Tensor:
