@@ -14,7 +14,7 @@ from .robust import LEVEL, Pairs
 _BINS = 256
 # How much curves may bend, and how far beyond colors that tell of them they go on as they were and fade to the identity, in
 # bins. The first is in bins squared that a bend deviates by, times pixels.
-_BEND, _STRAIGHT, _FADE = 200.0, 24.0, 64.0
+_BEND, _STRAIGHT, _FADE = 200.0, 48.0, 64.0
 # What weighs pixels that do not, so that every bin has a place in a monotone curve.
 _LITTLE = 1e-3
 # The grid on which curves are looked for, such that the identity goes through its points.
