@@ -162,9 +162,7 @@ class TestMasks:
             # What is around a pixel decides as well: the same values, but not all at the same places.
             assert float(wasserstein_1(matched, expected).max()) <= {"exact": 1e-6, "sliced": 0.5 / 255}[method]
         else:
-            # What is compared pixel by pixel is measured in cells, which are larger in the whole picture.
-            tolerance = 0.5 / 255 if METHODS[method].aligned else ROUNDING[method]
-            torch.testing.assert_close(matched, expected, rtol=0, atol=tolerance)
+            torch.testing.assert_close(matched, expected, rtol=0, atol=ROUNDING[method])
 
     @pytest.mark.parametrize("method", [name for name in BY_DISTRIBUTION if name not in ("exact", "sliced")])
     def test_fractional_weights_count_fractionally(self, method: str) -> None:
