@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 
 import torch
 from comfyui_histogram_match import METHODS
@@ -58,16 +59,15 @@ print(json.dumps({
 """
 
 
+_start = partial(asyncio.create_subprocess_exec, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+
+
 def measure(count: int, height: int, width: int, method: str, color_space: str = "rgb") -> dict[str, float]:
     """Peak memory in frames beyond what there is, and seconds, of one method in a process of its own."""
 
     async def run() -> tuple[int | None, bytes, bytes]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", SCRIPT, str(count), str(height), str(width), method, color_space),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **RETURN_FREED_MEMORY},
-        )
+        arguments = (str(count), str(height), str(width), method, color_space)
+        process = await _start(sys.executable, "-c", SCRIPT, *arguments, env={**os.environ, **RETURN_FREED_MEMORY})
         answer, errors = await process.communicate()
         return process.returncode, answer, errors
 
