@@ -130,7 +130,7 @@ class ColorTransform:
         """Write a LUT that other programs read: a ``.cube`` file, complete or not there at all.
 
         One curve for each channel where the transform treats channels apart, else a table of 17, 33 or 65 (``size``) points
-        along each axis, which is near to the transform, see :func:`difference`.
+        along each axis, which is near to the transform.
 
         Raises:
             OSError: it cannot be written.
@@ -187,11 +187,12 @@ def fit_transform(
     """Find the change of colors that a match is, to apply it elsewhere.
 
     On the same batch, what is found does what :func:`match_images` does with ``source_stats="uniform"`` and
-    ``reference_stats="pooled"``, bit for bit.
+    ``reference_stats="pooled"``, bit for bit; with the aligned methods ``"paired"``.
 
     Args:
         image: floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4, values in [0, 1]: all frames count together.
-        reference: the same, shape ``[R, H', W', C']``, all together too; or a :class:`ReferenceHistogram`.
+        reference: the same, shape ``[R, H', W', C']``, all together too; or a :class:`ReferenceHistogram`. For the aligned
+            methods, the first goes with the first frame and so on, as in :func:`match_images`.
         method: one of :data:`METHODS` but for those that compare or rank the pixels of one picture.
         color_space: one of :data:`COLOR_SPACES`, in which the method works.
         image_mask: how much each pixel counts, floating point, shape ``[1 or B, height, width]``, values in [0, 1].

@@ -19,9 +19,6 @@ from .cube import Cube, cube_of
 from .cube_files import LARGEST_FILE, check_title
 from .kinds import SIZES
 
-SUFFIX = ".clf"
-"""The ending of a file's name."""
-
 _FORMAT = "Academy/ASC Common LUT Format"
 
 

@@ -11,8 +11,6 @@ import pytest
 from comfyui_histogram_match import METHODS
 
 POINTWISE = [name for name, method in METHODS.items() if not method.per_frame_only and name != "sliced"]
-# What is resident besides, in frames, changes by as much from run to run.
-ALLOCATOR = 0.2
 
 
 @pytest.mark.parametrize("photo", ["coffee", "rocket"])
@@ -33,6 +31,7 @@ def test_the_unmasked_part_of_an_inpainted_picture_is_restored() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of the resident memory from Linux's /proc")
 @pytest.mark.parametrize("method", POINTWISE)
 def test_a_clip_is_fitted_and_changed_in_little_memory(method: str) -> None:
-    frames = fitting.measure(6, 720, 1280, method)
-    assert frames["fit"] <= 2 + ALLOCATOR
-    assert frames["apply"] <= 2 + ALLOCATOR
+    # What the system keeps resident besides is only ever too much: the least of two runs.
+    runs = [fitting.measure(6, 720, 1280, method) for _ in range(2)]
+    assert min(run["fit"] for run in runs) <= 2
+    assert min(run["apply"] for run in runs) <= 2
