@@ -6,6 +6,8 @@ from comfy_api.latest import ComfyAPI, ComfyExtension, io
 from torch import Tensor
 
 from .clip.settings import REFERENCE_STATS, MatchSettings
+from .comfyui.curves import ImageCurvesApply
+from .comfyui.histogram_plot import ImageHistogramPlot
 from .comfyui.inputs import (
     advanced,
     blend_inputs,
@@ -17,9 +19,11 @@ from .comfyui.inputs import (
     match_with_progress,
     method_input,
     reference_input,
+    shown_for,
 )
 from .comfyui.lut import LoadLUT, SaveLUT
 from .comfyui.reference import ReferenceHistogramNode
+from .comfyui.sample_photo import SamplePhoto
 from .comfyui.specify import ImageHistogramSpecify
 from .comfyui.transform import ApplyColorTransform, FitColorTransform
 from .methods.table import METHODS, ROTATIONS
@@ -62,12 +66,16 @@ class ImageHistogramMatch(io.ComfyNode):
                 advanced(choice("reference_stats", REFERENCE_STATS, pooling)),
                 # Saved workflows hold the values of widgets by their position, so that new ones come last.
                 color_space_input(),
-                advanced(io.Int.Input("rotations", default=ROTATIONS, min=2, max=1000, tooltip=rotations)),
+                shown_for(
+                    advanced(io.Int.Input("rotations", default=ROTATIONS, min=2, max=1000, tooltip=rotations)),
+                    method=["sliced"],
+                ),
                 change_mask_input(),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The matched images, same size and number.")],
         )
-        # Not an argument above, since ComfyUI before 2026 does not know it.
+        # Not arguments above, since ComfyUI before 2026 does not know them.
+        schema.essentials_category = "Image Tools"
         schema.search_aliases = [
             "color match",
             "colour match",
@@ -119,7 +127,7 @@ class HistogramMatchExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The classes that ComfyUI registers."""
-        return [
+        nodes: list[type[io.ComfyNode]] = [
             ImageHistogramMatch,
             ImageHistogramSpecify,
             ReferenceHistogramNode,
@@ -127,4 +135,8 @@ class HistogramMatchExtension(ComfyExtension):
             ApplyColorTransform,
             SaveLUT,
             LoadLUT,
+            ImageHistogramPlot,
+            SamplePhoto,
         ]
+        # ComfyUI before 2026 draws no curves.
+        return [*nodes, ImageCurvesApply] if hasattr(io, "Curve") else nodes

@@ -30,6 +30,12 @@ def advanced(made: Any) -> Any:
     return made
 
 
+def shown_for(made: Any, **widgets: Sequence[str]) -> Any:
+    """An input that has a meaning for some values of other widgets only, and is hidden for others."""
+    made.extra_dict = {**(made.extra_dict or {}), "shown_for": {name: list(values) for name, values in widgets.items()}}
+    return made
+
+
 def choice(name: str, options: Sequence[str], tooltip: str, **more: Any) -> io.Combo.Input:
     """An input with options, the first of which is the default."""
     return io.Combo.Input(name, options=list(options), default=options[0], tooltip=tooltip, **more)
@@ -42,7 +48,8 @@ def reference_input(tooltip: str) -> io.MultiType.Input:
 
 def method_input(names: Sequence[str]) -> io.Combo.Input:
     """How to match, with what each method is for."""
-    return choice("method", names, "\n".join(f"{name}: {METHODS[name].use}" for name in names))
+    tooltip = "How colors are matched. pytorch suits most pictures, sliced comes closest; the help page tells them apart."
+    return choice("method", names, tooltip)
 
 
 def color_space_input() -> io.Combo.Input:
@@ -100,8 +107,13 @@ def clip_inputs() -> list[io.Input]:
     window = "For smoothed: how slowly the change follows the clip, in frames. 72 is three seconds of film."
     return [
         advanced(choice("source_stats", SOURCE_STATS, stats)),
-        advanced(io.Int.Input("target_index", default=0, min=0, max=1_000_000, tooltip=index)),
-        advanced(io.Int.Input("window", default=WINDOW, min=1, max=100_000, tooltip=window)),
+        shown_for(
+            advanced(io.Int.Input("target_index", default=0, min=0, max=1_000_000, tooltip=index)),
+            source_stats=["target_frame"],
+        ),
+        shown_for(
+            advanced(io.Int.Input("window", default=WINDOW, min=1, max=100_000, tooltip=window)), source_stats=["smoothed"]
+        ),
     ]
 
 

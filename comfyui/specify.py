@@ -9,7 +9,16 @@ from torch import Tensor
 from ..clip.settings import MatchSettings
 from ..methods.table import COLOR_SPACES
 from ..methods.targets import LinearStretch, Normal, Specified, Uniform
-from .inputs import HISTOGRAM, blend_inputs, change_mask_input, choice, clip_inputs, image_mask_input, match_with_progress
+from .inputs import (
+    HISTOGRAM,
+    blend_inputs,
+    change_mask_input,
+    choice,
+    clip_inputs,
+    image_mask_input,
+    match_with_progress,
+    shown_for,
+)
 
 _CHANNELS = ("histogram_red", "histogram_green", "histogram_blue")
 
@@ -20,7 +29,8 @@ class ImageHistogramSpecify(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the sockets and widgets."""
-        percent = "linear stretch: how many percent of the pixels may become "
+        percent = "how many percent of the pixels may become "
+        deviation = "the standard deviation, before what lies beyond black and white is cut off."
         schema = io.Schema(
             node_id="ImageHistogramSpecify",
             display_name="Image Histogram Specify",
@@ -39,13 +49,8 @@ class ImageHistogramSpecify(io.ComfyNode):
                     "histogram: those connected below.",
                 ),
                 *blend_inputs(),
-                HISTOGRAM.Input(
-                    "histogram", optional=True, tooltip="For histogram: the one for all channels, as Image Histogram gives it."
-                ),
-                *(
-                    HISTOGRAM.Input(name, optional=True, tooltip=f"For histogram: in place of that, for {name.split('_')[1]}.")
-                    for name in _CHANNELS
-                ),
+                _histogram("histogram", "the one for all channels, as Image Histogram gives it."),
+                *(_histogram(name, f"in place of that, for {name.split('_')[1]}.") for name in _CHANNELS),
                 image_mask_input(),
                 choice(
                     "color_space",
@@ -53,17 +58,10 @@ class ImageHistogramSpecify(io.ComfyNode):
                     "rgb: each channel gets the histogram. Others: their lightness alone does, and colors stay.",
                     optional=True,
                 ),
-                _number("mean", Normal.mean, 0.0, 1.0, 0.01, "normal: the level around which levels lie, 0 black to 1 white."),
-                _number(
-                    "deviation",
-                    Normal.deviation,
-                    0.001,
-                    10.0,
-                    0.01,
-                    "normal: the standard deviation, before what lies beyond black and white is cut off.",
-                ),
-                _number("clip_low", LinearStretch.low, 0.0, 99.0, 0.1, percent + "black."),
-                _number("clip_high", LinearStretch.high, 0.0, 99.0, 0.1, percent + "white."),
+                _number("mean", Normal.mean, 1.0, 0.01, "normal", "the level around which levels lie, 0 black to 1 white."),
+                _number("deviation", Normal.deviation, 10.0, 0.01, "normal", deviation),
+                _number("clip_low", LinearStretch.low, 99.0, 0.1, "linear stretch", percent + "black."),
+                _number("clip_high", LinearStretch.high, 99.0, 0.1, "linear stretch", percent + "white."),
                 *clip_inputs(),
                 change_mask_input(),
             ],
@@ -123,5 +121,11 @@ def _specified(histogram: list[int] | None = None, **channels: list[int]) -> Spe
     return Specified([channels[name] for name in _CHANNELS] if histogram is None else histogram)
 
 
-def _number(name: str, default: float, least: float, most: float, step: float, use: str) -> io.Float.Input:
-    return io.Float.Input(name, default=default, min=least, max=most, step=step, optional=True, tooltip=f"For {use}")
+def _histogram(name: str, use: str) -> Any:
+    return shown_for(HISTOGRAM.Input(name, optional=True, tooltip=f"For histogram: {use}"), target=["histogram"])
+
+
+def _number(name: str, default: float, most: float, step: float, target: str, use: str) -> Any:
+    least = 0.001 if name == "deviation" else 0.0
+    made = io.Float.Input(name, default=default, min=least, max=most, step=step, optional=True, tooltip=f"For {target}: {use}")
+    return shown_for(made, target=[target])
