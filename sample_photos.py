@@ -55,7 +55,7 @@ def _fitted(picture: Tensor) -> Tensor:
 
 def _resized(picture: Tensor, size: list[int]) -> Tensor:
     channels = torch.nn.functional.interpolate(picture.movedim(-1, 1), size=size, mode="bilinear", antialias=True)
-    return channels.movedim(1, -1).contiguous()
+    return channels.clamp(0, 1).movedim(1, -1).contiguous()
 
 
 def _pan(picture: Tensor, _photo: str, times: Tensor) -> Tensor:
