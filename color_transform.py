@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from .checks import check_choice, check_number
-from .clip.frames import Report
+from .clip.frames import Frame, Reference, Report, fit_mask
+from .clip.histograms import FrameHistograms, count_colors, reference_histogram, sample_pixels
 from .clip.run import apply_clip, fit_clip
 from .clip.settings import MatchSettings
 from .kept.arrays import Arrays, read_kept, write_arrays
 from .kept.parts import part_arrays, read_part
 from .kernels.levels import missing_values
 from .luts.cube_files import read_cube, write_cube
-from .matching import Batch, warned
+from .matching import Batch, Observe, warned
 from .methods.color_space import ColorSpace
 from .methods.table import COLOR_SPACES, METHODS, ROTATIONS
 from .methods.transform import Transform
@@ -225,8 +226,12 @@ def fit_batch(
     target_index: int | None,
     device: torch.device | str | None,
     progress: Callable[[int, int], None] | None,
+    observe: Observe | None = None,
 ) -> tuple[ColorTransform, list[str]]:
-    """What :func:`fit_transform` does, on a device, with what there is to tell in place of warnings."""
+    """What :func:`fit_transform` does, on a device, with what there is to tell in place of warnings.
+
+    ``observe`` is told what is to be shown of all frames together.
+    """
     settings = fit_settings(method, color_space, target_index)
     batch = Batch(image, image_mask, None, reference, reference_mask, few=True)
     if target_index is not None and target_index >= len(image):
@@ -235,7 +240,25 @@ def fit_batch(
     with torch.set_grad_enabled(gradient):
         found, report = fit_clip(batch.clip(), settings, batch.device(device), progress, gradient=gradient)
     report += Report(image_missing=sum(map(missing_values, image.detach().movedim(-1, 1)[:, :3])))
+    if observe is not None:
+        frames = list(batch.clip().frames())
+        chosen = frames if target_index is None else frames[target_index : target_index + 1]
+        observe(_observed(found, chosen, batch.references))
     return ColorTransform(found, method), batch.notes(settings) + report.notes()
+
+
+def _observed(transform: Transform, frames: list[Frame], references: list[Reference]) -> FrameHistograms:
+    """What is shown of frames together, before and after the transform, and of references together: of some of the pixels."""
+    before, after, beside = [], [], []
+    for frame in frames:
+        pixels, weights = sample_pixels(frame.pixels, frame.fitted_mask())
+        before.append(count_colors(pixels, weights))
+        after.append(count_colors(transform.apply(pixels, weights).clamp(0, 1), weights))
+    for reference in references:
+        mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, reference.pixels)
+        beside.append(reference_histogram(reference.pixels, mask, reference.counts))
+    source, result, shown = (torch.stack(counts).sum(dim=0) for counts in (before, after, beside))
+    return FrameHistograms(source, result, shown)
 
 
 def fit_settings(method: str, color_space: str, target_index: int | None = None, rotations: int = ROTATIONS) -> MatchSettings:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .checks import check_frames, check_mask
 from .clip.frames import Clip, Frame, Matched, Reference, Report
+from .clip.histograms import FrameHistograms, frame_histograms
 from .clip.run import match_clip
 from .clip.settings import WINDOW, MatchSettings
 from .kernels.dtypes import wants_gradient
@@ -17,6 +18,8 @@ from .methods.table import ROTATIONS
 from .reference_histogram import ReferenceHistogram
 
 _Result = TypeVar("_Result")
+Observe = Callable[[FrameHistograms], None]
+"""Told what is to be shown of a frame."""
 
 # Frames of so many pixels keep all threads busy with their stripes.
 _LARGE = 1 << 19
@@ -166,16 +169,21 @@ def match_batch(
     image_mask: Tensor | None = None,
     reference_mask: Tensor | None = None,
     change_mask: Tensor | None = None,
+    observe: Observe | None = None,
 ) -> tuple[Tensor, list[str]]:
     """What :func:`match_images` and :func:`specify_images` do, with settings that are checked, and notes in place of warnings.
 
     Returns:
-        The result, and what the user should be told.
+        The result, and what the user should be told. ``observe`` is told of each frame what is to be shown.
     """
-    batch = Batch(image, image_mask, image_mask if change_mask is None else change_mask, reference, reference_mask)
+    change = image_mask if change_mask is None else change_mask
+    batch = Batch(image, image_mask, change, reference, reference_mask, observe=observe)
     if settings.source_stats == "target_frame" and settings.target_index >= len(image):
         raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {settings.target_index}")
     if settings.factor == 0:
+        if observe is not None:
+            for frame in image.movedim(-1, 1):
+                observe(frame_histograms(frame, frame, (None, None), None))
         return image.clone(), []
     notes = batch.notes(settings)
     run = partial(match_clip, settings=settings)
@@ -186,7 +194,7 @@ def match_batch(
 class Batch:
     """A batch of frames, its masks and references, checked, and ``others`` of which a gradient may be wanted.
 
-    ``few``: of large frames, one at a time is worked on.
+    ``few``: of large frames, one at a time is worked on. ``observe`` is told what is to be shown of each frame that is done.
 
     Raises:
         TypeError: a tensor is not a floating-point tensor.
@@ -202,6 +210,7 @@ class Batch:
         reference_mask: Tensor | None = None,
         others: tuple[Tensor, ...] = (),
         few: bool = False,
+        observe: Observe | None = None,
     ) -> None:
         check_frames("image", image)
         for name, mask in (("image_mask", image_mask), ("change_mask", change_mask)):
@@ -209,7 +218,7 @@ class Batch:
                 check_mask(name, mask, len(image))
         self.references = [] if reference is None else _references(reference, reference_mask)
         self._together = len(image) > 1 and not (few and image[0, ..., 0].numel() >= _LARGE)
-        self._image, self._image_mask, self._change_mask = image, image_mask, change_mask
+        self._image, self._image_mask, self._change_mask, self._observe = image, image_mask, change_mask, observe
         given = reference if isinstance(reference, Tensor) else None
         self._tensors = (image, image_mask, change_mask, reference_mask, given, *others)
 
@@ -245,7 +254,7 @@ class Batch:
                 yield Frame(pixels, out, self.references[index] if index < len(self.references) else None, mask, change)
 
         lengths = len(self._image), len(self.references)
-        return Clip(frames, lambda: self.references, lengths, together=self._together)
+        return Clip(frames, lambda: self.references, lengths, together=self._together, observed=self._observe is not None)
 
     def changed(
         self,
@@ -261,6 +270,8 @@ class Batch:
         with torch.set_grad_enabled(gradient):
             for matched in run(self.clip(result), device=self.device(device), progress=progress, gradient=gradient):
                 report += matched.report
+                if self._observe is not None and matched.histograms is not None:
+                    self._observe(matched.histograms)
         return result, report
 
     def device(self, device: torch.device | str | None) -> torch.device:

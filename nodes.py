@@ -19,9 +19,11 @@ from .comfyui.inputs import (
     match_with_progress,
     method_input,
     reference_input,
+    refusal,
     shown_for,
 )
 from .comfyui.lut import LoadLUT, SaveLUT
+from .comfyui.panel import has_panel
 from .comfyui.reference import ReferenceHistogramNode
 from .comfyui.sample_photo import SamplePhoto
 from .comfyui.specify import ImageHistogramSpecify
@@ -75,6 +77,7 @@ class ImageHistogramMatch(io.ComfyNode):
             outputs=[io.Image.Output(display_name="image", tooltip="The matched images, same size and number.")],
         )
         # Not arguments above, since ComfyUI before 2026 does not know them.
+        has_panel(schema)
         schema.essentials_category = "Image Tools"
         schema.search_aliases = [
             "color match",
@@ -91,6 +94,13 @@ class ImageHistogramMatch(io.ComfyNode):
         return schema
 
     @classmethod
+    def validate_inputs(
+        cls, method: str | None = None, source_stats: str | None = None, reference_stats: str | None = None
+    ) -> bool | str:
+        """Refuse what no method can do, before anything runs."""
+        return refusal(method=method, source_stats=source_stats, reference_stats=reference_stats)
+
+    @classmethod
     def execute(
         cls,
         image: Tensor,
@@ -103,7 +113,7 @@ class ImageHistogramMatch(io.ComfyNode):
     ) -> io.NodeOutput:
         """Match the images on the chosen device; the other inputs are those of :class:`MatchSettings`."""
         masks = {"image_mask": image_mask, "reference_mask": reference_mask, "change_mask": change_mask}
-        return match_with_progress("Image Histogram Match", image, reference, MatchSettings(**settings), device, **masks)
+        return match_with_progress(cls, image, reference, MatchSettings(**settings), device, **masks)
 
 
 class HistogramMatchExtension(ComfyExtension):

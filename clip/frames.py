@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.dtypes import working_dtype
+from .histograms import FrameHistograms
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Matched:
-    """A frame with the result in its ``out``, and what there is to tell of it and of its reference."""
+    """A frame with the result in its ``out``, what there is to tell of it and of its reference, and what is to be shown."""
 
     frame: Frame
     report: Report
+    histograms: FrameHistograms | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ class Clip:
 
     ``lengths`` says how many of both there are, if that is known. ``first_pass`` begins to read those frames that are measured
     before the first is matched, by default all. Several frames may be worked on ``together``. ``combine`` makes of what was
-    measured of all frames, None for no frames, what all machines have measured of the clip.
+    measured of all frames, None for no frames, what all machines have measured of the clip. ``observed``: histograms of all
+    frames are to be shown.
     """
 
     frames: Callable[[], Iterable[Frame]]
@@ -108,6 +111,7 @@ class Clip:
     first_pass: Callable[[], Iterable[Frame]] | None = None
     together: bool = True
     combine: Callable[[Any], Any] | None = None
+    observed: bool = False
 
 
 def fit_mask(name: str, mask: Tensor, pixels: Tensor) -> Tensor:

@@ -13,9 +13,11 @@ from ..kernels.dtypes import nearest_end, working_dtype
 from ..kernels.levels import LEVELS, count, value_range
 from ..kernels.workers import by_stripes, stripe_size
 from ..methods.chains import Chain
+from ..methods.channels import ChannelStep
 from ..methods.color_space import ColorSpace, luma
 from ..methods.transform import PairStep, Part, Picture, Step, Transform, complete
 from .frames import Frame, Matched, Reference, Report, fit_mask
+from .histograms import FrameHistograms, frame_histograms, reference_histogram
 from .smoothing import FrameStatistics, watched_pixels
 
 # Beyond [0, 1] by more than this are not highlights or what a filter has overshot, but values in other units.
@@ -28,11 +30,15 @@ _CONVERSION_ERROR = 2.0**-20
 
 @dataclass(frozen=True)
 class Measured:
-    """What each step has measured of a reference, nothing where nothing counts, and which channels have values that count."""
+    """What each step has measured of a reference, nothing where nothing counts, and which channels have values that count.
+
+    ``shown`` is its histogram, where that is to be shown.
+    """
 
     of_steps: dict[Step, Any]
     counted: list[bool]
     report: Report
+    shown: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Prepared:
 
     parts: Sequence[Any] | None
     report: Report
+    shown: Tensor | None = None
 
 
 Plan = tuple[Frame, Prepared, Transform]
@@ -52,7 +59,7 @@ class Matcher:
     """Measures references and frames, solves for transforms, and applies them.
 
     ``channelwise``: channels are matched for themselves, as they are; values are left out one by one, and a gray reference is
-    one channel.
+    one channel. ``observed``: histograms are to be shown.
     """
 
     space: ColorSpace
@@ -61,6 +68,7 @@ class Matcher:
     device: torch.device
     gradient: bool
     channelwise: bool
+    observed: bool = False
 
     def measure_reference(self, reference: Reference, colors: int) -> Measured:
         """Measure a reference for each step, its brightness for frames of one color."""
@@ -75,7 +83,10 @@ class Matcher:
         steps = [step for step in dict.fromkeys(self.steps) if isinstance(step, Step) and step.measures_reference]
         of_steps = {step: step.measure(picture) for step in steps}
         counted = _counted(picture, reference.counts is not None or (mask is None and not picture.missing))
-        return Measured(of_steps, counted, Report(reference_missing=picture.missing, reference_outside=int(picture.outside)))
+        report = Report(reference_missing=picture.missing, reference_outside=int(picture.outside))
+        counts = next(iter(of_steps.values())) if self.channelwise else reference.counts
+        shown = reference_histogram(pixels, mask, counts) if self.observed else None
+        return Measured(of_steps, counted, report, shown)
 
     def prepare(self, reference: Reference, colors: int) -> Prepared:
         """Measure a reference for frames of 1 or 3 colors, and make ready what was measured."""
@@ -94,7 +105,7 @@ class Matcher:
                 f"reference: expected finite values, got none in channel {measured.counted.index(False)} of {name}"
             )
         prepared = {step: step.prepare(of_step) for step, of_step in measured.of_steps.items()}
-        return Prepared([prepared.get(step) for step in self.steps], measured.report)  # type: ignore[arg-type]
+        return Prepared([prepared.get(step) for step in self.steps], measured.report, measured.shown)  # type: ignore[arg-type]
 
     def measure(self, plan: Plan, index: int) -> Any:
         """Measure a frame for a step; None where there is nothing to measure, or no way to it since the reference is empty."""
@@ -135,7 +146,8 @@ class Matcher:
         black = mask is not None and not mask.any()
         if reference.parts is None or black:
             frame.out.copy_(frame.pixels)
-            return Matched(frame, reference.report + (Report(image_masked=1) if black else Report(reference_masked=1)))
+            report = reference.report + (Report(image_masked=1) if black else Report(reference_masked=1))
+            return Matched(frame, report, self._histograms(frame, (None, None), reference, None))
         change = mask if frame.change is frame.mask else frame.fitted_change()
         colors, out = frame.pixels[:3], frame.out[:3]
         fits = (len(out), out.dtype, out.device) == (len(colors), working_dtype(colors), self.device)
@@ -145,10 +157,26 @@ class Matcher:
         memory = picture.pixels
         if kept or picture.pixels.data_ptr() == colors.data_ptr() or picture.pixels.stride(0) == 0:
             memory = out if fits and out.shape == picture.pixels.shape else _new_memory(picture)
+        known = None
+        if self.observed and self.channelwise and not transform.parts and mask is None and change is None and len(colors) == 3:
+            transform, known = _solved(self.steps[0], picture, transform, reference.parts[0])
         _, pixels = complete(transform, self.steps, picture, reference.parts, None if self.gradient else memory)
         if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or change is not None or not self.channelwise:
             self._write(frame, picture, pixels, change)
-        return Matched(frame, reference.report + _report(picture, reference.parts))
+        report = reference.report + _report(picture, reference.parts)
+        return Matched(frame, report, self._histograms(frame, (mask, change), reference, known))
+
+    def _histograms(
+        self,
+        frame: Frame,
+        weights: tuple[Tensor | None, Tensor | None],
+        reference: Prepared,
+        known: tuple[Tensor, Tensor] | None,
+    ) -> FrameHistograms | None:
+        """What is shown of a frame that is done, its pixels before and after each with weights; None if nothing is."""
+        if not self.observed:
+            return None
+        return frame_histograms(frame.pixels, frame.out, weights, reference.shown, known, self.factor)
 
     def _picture(
         self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None, room: Tensor | None = None
@@ -197,6 +225,17 @@ class Matcher:
 
         planes = (frame.pixels, matched, frame.out, *others.values())
         write(*planes) if self.gradient else by_stripes(write, *planes)
+
+
+def _solved(
+    step: Step | Part, picture: Picture, start: Transform, prepared: Any
+) -> tuple[Transform, tuple[Tensor, Tensor] | None]:
+    """Solve for a transform that is one table for each channel; then with all that was counted for it, and the tables."""
+    if not isinstance(step, ChannelStep) or picture.missing:
+        return start, None
+    counts = step.measure(picture)
+    part = step.solve(counts, prepared)
+    return replace(start, parts=(part,)), (counts, part.values)
 
 
 def _check_picture(reference: Reference, steps: Chain) -> None:

@@ -78,7 +78,7 @@ def apply_clip(
         return
     parts = transform.parts
     channelwise = _is_channelwise(transform, len(first.pixels[:3]))
-    matcher = Matcher(transform.space, parts, factor, device, gradient, channelwise)
+    matcher = Matcher(transform.space, parts, factor, device, gradient, channelwise, clip.observed)
     run = Run(clip, MatchSettings(factor=factor), matcher, progress, Prepared([None] * len(parts), Report()))
     plans = per_frame(run, lambda: chain([first], frames))
     yield from _matched(run, ((frame, reference, transform) for frame, reference, _ in plans))
@@ -99,7 +99,7 @@ def _begin(clip: Clip, settings: MatchSettings, device: torch.device, progress: 
     space, steps = in_thread(settings.recipe)
     first = steps[0]
     channelwise = space.name == "rgb" and len(steps) == 1 and isinstance(first, Step) and first.channelwise
-    run = Run(clip, settings, Matcher(space, steps, settings.factor, device, gradient, channelwise), progress)
+    run = Run(clip, settings, Matcher(space, steps, settings.factor, device, gradient, channelwise, clip.observed), progress)
     if settings.target is not None:
         run.pooled = Prepared([None] * len(steps), Report())
     elif settings.reference_stats == "pooled":

@@ -204,7 +204,8 @@ def add_references(total: Measured, measured: Measured) -> Measured:
     for step, of_step in measured.of_steps.items():
         of_steps[step] = add("reference", of_steps.get(step), of_step)
     counted = [any(pair) for pair in zip_longest(total.counted, measured.counted, fillvalue=False)]
-    return Measured(of_steps, counted, total.report + measured.report)
+    shown = [one for one in (total.shown, measured.shown) if one is not None]
+    return Measured(of_steps, counted, total.report + measured.report, torch.stack(shown).sum(dim=0) if shown else None)
 
 
 def add(name: str, total: Any, measured: Any) -> Any:

@@ -50,4 +50,4 @@ class ImageHistogramPlot(io.ComfyNode):
         """Measure and draw."""
         images = {"image": image, "image_2": image_2, "image_3": image_3}
         given = {name: one for name, one in images.items() if one is not None}
-        return image_output("Histogram Plot", plot_histograms(given, channels, scale, width, height), [])
+        return image_output(cls, plot_histograms(given, channels, scale, width, height))

@@ -1,6 +1,5 @@
 """What the nodes share: types of sockets, inputs, and how a batch is matched with progress."""
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,10 +9,12 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..clip.histograms import FrameHistograms
 from ..clip.settings import SOURCE_STATS, WINDOW, MatchSettings
 from ..matching import match_batch
 from ..methods.table import COLOR_SPACES, METHODS
 from ..reference_histogram import ReferenceHistogram
+from .panel import observed_by, told
 
 REFERENCE = io.Custom("REFERENCE_HISTOGRAM")
 """What Reference Histogram puts out."""
@@ -117,15 +118,32 @@ def clip_inputs() -> list[io.Input]:
     ]
 
 
+def refusal(**chosen: str | None) -> bool | str:
+    """What ComfyUI is told before anything runs: why settings do not go together, or True. None comes from another node."""
+    try:
+        MatchSettings(**{name: value for name, value in chosen.items() if value is not None})  # type: ignore[arg-type]
+    except ValueError as error:
+        return str(error)
+    return True
+
+
 def match_with_progress(
-    title: str, image: Tensor, reference: Tensor | ReferenceHistogram | None, settings: MatchSettings, device: str, **masks: Any
+    node: type[io.ComfyNode],
+    image: Tensor,
+    reference: Tensor | ReferenceHistogram | None,
+    settings: MatchSettings,
+    device: str,
+    **masks: Any,
 ) -> io.NodeOutput:
-    """Match a batch on the chosen device, show the progress, and log what there is to tell.
+    """Match a batch on the chosen device, and show the progress, what there is to tell, and histograms on an unfolded panel.
 
     An interrupt ends the run between two frames.
     """
-    matched, notes = match_batch(image, reference, settings, chosen_device(device), shown_progress(len(image)), **masks)
-    return image_output(title, matched, notes)
+    observed = observed_by(node)
+    observe = None if observed is None else observed.append
+    progress = shown_progress(len(image))
+    matched, notes = match_batch(image, reference, settings, chosen_device(device), progress, observe=observe, **masks)
+    return image_output(node, matched, notes, observed)
 
 
 def shown_progress(frames: int) -> Callable[[int, int], None]:
@@ -139,16 +157,11 @@ def shown_progress(frames: int) -> Callable[[int, int], None]:
     return progress
 
 
-def image_output(title: str, images: Tensor, notes: list[str]) -> io.NodeOutput:
-    """Images where ComfyUI keeps them, after the notes have been logged."""
-    log_notes(title, notes)
-    return io.NodeOutput(images.to(comfy.model_management.intermediate_device()))
-
-
-def log_notes(title: str, notes: list[str]) -> None:
-    """Warn of what a run has to tell."""
-    for note in notes:
-        logging.warning("%s: %s", title, note)
+def image_output(
+    node: type[io.ComfyNode], images: Tensor, notes: Sequence[str] = (), observed: Sequence[FrameHistograms] | None = None
+) -> io.NodeOutput:
+    """Images where ComfyUI keeps them, and what the page is told."""
+    return io.NodeOutput(images.to(comfy.model_management.intermediate_device()), ui=told(node, notes, observed))
 
 
 def chosen_device(name: str) -> torch.device | str:

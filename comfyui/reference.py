@@ -5,12 +5,15 @@ from typing import Any
 
 import comfy.model_management
 import comfy.utils
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
+from ..clip.histograms import reference_histogram
+from ..plots.panel_message import reference_message
 from ..reference_histogram import SUFFIX, ReferenceHistogram
 from .inputs import REFERENCE, choice
 from .kept_files import changed_at, file_name, find_file, find_file_or_raise, kept_files, output_folder
+from .panel import has_panel, observed_by, told
 
 _FOLDER = "histograms"
 _NO_FILE = "none"
@@ -57,7 +60,7 @@ class ReferenceHistogramNode(io.ComfyNode):
             outputs=[REFERENCE.Output(display_name="reference", tooltip="Goes where a reference image would go.")],
         )
         schema.search_aliases = ["style set", "reference set", "average histogram", "save histogram", "load histogram"]
-        return schema
+        return has_panel(schema)
 
     @classmethod
     def fingerprint_inputs(cls, load: Any = None, **_: Any) -> float:
@@ -94,12 +97,16 @@ class ReferenceHistogramNode(io.ComfyNode):
             parts.append(ReferenceHistogram.of(batch, mask[min(index, len(mask) - 1)] if mask else None, progress))
         if not parts:
             # Not an error: as an output node it runs in every workflow that it is in, connected or not.
-            logging.warning("Reference Histogram: no images, reference or file to load, so there is no reference")
-            return io.NodeOutput(None)
+            return io.NodeOutput(None, ui=told(cls, ["no images, reference or file to load, so there is no reference"]))
         pooled = sum(parts[1:], parts[0])
-        if not name:
-            return io.NodeOutput(pooled)
-        path = output_folder(_FOLDER) / (name + SUFFIX)
-        pooled.save(path)
-        logging.info("Reference Histogram: kept in %s", path)
-        return io.NodeOutput(pooled, ui=ui.PreviewText(f"kept in {path}"))
+        shown: dict[str, Any] = {}
+        path = output_folder(_FOLDER) / (name + SUFFIX) if name else None
+        if path is not None:
+            pooled.save(path)
+            logging.info("Reference Histogram: kept in %s", path)
+            shown["text"] = [f"kept in {path}"]
+        if observed_by(cls) is not None:
+            counts = reference_histogram(pooled.sample.colors[:, None], pooled.sample.weights[None], pooled.counts)
+            message = reference_message(counts)
+            shown["histogram_match"] = [message | {"pictures": pooled.pictures, "path": str(path or "")}]
+        return io.NodeOutput(pooled, ui=shown or None)

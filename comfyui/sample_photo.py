@@ -38,4 +38,4 @@ class SamplePhoto(io.ComfyNode):
     @classmethod
     def execute(cls, photo: str, kind: str, frames: int) -> io.NodeOutput:
         """Load or make it."""
-        return image_output("Sample Photo", sample_photo(photo, kind, frames), [])
+        return image_output(cls, sample_photo(photo, kind, frames))

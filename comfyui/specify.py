@@ -1,6 +1,6 @@
 """The node Image Histogram Specify."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from comfy_api.latest import io
@@ -17,10 +17,16 @@ from .inputs import (
     clip_inputs,
     image_mask_input,
     match_with_progress,
+    refusal,
     shown_for,
 )
+from .panel import has_panel
 
+_TARGETS = ("uniform", "normal", "linear stretch", "histogram")
 _CHANNELS = ("histogram_red", "histogram_green", "histogram_blue")
+_SOCKETS = ("histogram", *_CHANNELS)
+# Before a run, ComfyUI hands over None for what is connected, and nothing for what is not.
+_UNPLUGGED = object()
 
 
 class ImageHistogramSpecify(io.ComfyNode):
@@ -43,7 +49,7 @@ class ImageHistogramSpecify(io.ComfyNode):
                 io.Image.Input("image", tooltip="The images to change. Every frame of a batch is changed; alpha stays."),
                 choice(
                     "target",
-                    ("uniform", "normal", "linear stretch", "histogram"),
+                    _TARGETS,
                     "uniform: all levels equally often, known as equalization. normal: around a mean, as many darker as "
                     "brighter. linear stretch: the darkest pixels become black, the brightest white, as auto levels does. "
                     "histogram: those connected below.",
@@ -75,7 +81,33 @@ class ImageHistogramSpecify(io.ComfyNode):
             "normalize",
             "histogram specification",
         ]
-        return schema
+        return has_panel(schema)
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        target: str | None,
+        color_space: str | None = COLOR_SPACES[0],
+        histogram: Any = _UNPLUGGED,
+        histogram_red: Any = _UNPLUGGED,
+        histogram_green: Any = _UNPLUGGED,
+        histogram_blue: Any = _UNPLUGGED,
+    ) -> bool | str:
+        """Refuse histograms that are connected but do not go with the target, before anything runs."""
+        sockets = dict(zip(_SOCKETS, (histogram, histogram_red, histogram_green, histogram_blue), strict=True))
+        connected = [name for name, value in sockets.items() if value is not _UNPLUGGED]
+        if target not in (None, *_TARGETS):
+            return f"target: expected one of {', '.join(_TARGETS)}, got {target}"
+        if target is not None and (connected or target == "histogram"):
+            try:
+                _check_histograms(target, connected)
+            except ValueError as error:
+                return str(error)
+        if len(connected) == len(_CHANNELS) and color_space not in (None, "rgb"):
+            return (
+                f"color_space: expected rgb with three histograms, since others change the lightness alone, got {color_space}"
+            )
+        return refusal(color_space=color_space)
 
     @classmethod
     def execute(
@@ -96,29 +128,34 @@ class ImageHistogramSpecify(io.ComfyNode):
         Raises:
             ValueError: the histograms that are connected do not go with the target.
         """
-        connected = {name: others.pop(name, None) for name in ("histogram", *_CHANNELS)}
+        connected = {name: others.pop(name, None) for name in _SOCKETS}
         histograms = {name: counts for name, counts in connected.items() if counts is not None}
+        _check_histograms(target, list(histograms))
         chosen: Callable[[Tensor], Tensor]
         if target == "histogram":
-            chosen = _specified(**histograms)
-        elif histograms:
-            raise ValueError(f"target: expected histogram, since one is connected, got {target}")
+            rows = [histograms[name] for name in _SOCKETS if name in histograms]
+            chosen = Specified(rows if len(rows) > 1 else rows[0])
         elif target == "normal":
             chosen = Normal(mean, deviation)
         else:
             chosen = Uniform() if target == "uniform" else LinearStretch(clip_low, clip_high)
         settings = MatchSettings(target=chosen, **others)
         masks = {"image_mask": image_mask, "change_mask": change_mask}
-        return match_with_progress("Image Histogram Specify", image, None, settings, device, **masks)
+        return match_with_progress(cls, image, None, settings, device, **masks)
 
 
-def _specified(histogram: list[int] | None = None, **channels: list[int]) -> Specified:
-    if (histogram is None) == (len(channels) == 0) or len(channels) not in (0, 3):
+def _check_histograms(target: str, connected: Sequence[str]) -> None:
+    """Raise a ValueError if the histograms that are connected do not go with the target."""
+    if target != "histogram":
+        if connected:
+            raise ValueError(f"target: expected histogram, since one is connected, got {target}")
+        return
+    if list(connected) not in (["histogram"], list(_CHANNELS)):
+        channels = len([name for name in connected if name != "histogram"])
         raise ValueError(
             "histogram: expected one for all channels, or histogram_red, histogram_green and histogram_blue, "
-            f"got {len(channels)} of these and {'none' if histogram is None else 'one'} for all"
+            f"got {channels} of these and {'one' if 'histogram' in connected else 'none'} for all"
         )
-    return Specified([channels[name] for name in _CHANNELS] if histogram is None else histogram)
 
 
 def _histogram(name: str, use: str) -> Any:

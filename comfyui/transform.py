@@ -13,11 +13,11 @@ from .inputs import (
     chosen_device,
     color_space_input,
     image_output,
-    log_notes,
     method_input,
     reference_input,
     shown_progress,
 )
+from .panel import has_panel, observed_by, told
 
 _ALL_FRAMES = -1
 
@@ -68,7 +68,7 @@ class FitColorTransform(io.ComfyNode):
         )
         # Not an argument above, since ComfyUI before 2026 does not know it.
         schema.search_aliases = ["fit color", "color correction", "fix inpainting color", "fix color drift", "color match"]
-        return schema
+        return has_panel(schema)
 
     @classmethod
     def execute(
@@ -85,9 +85,10 @@ class FitColorTransform(io.ComfyNode):
         chosen = None if target_index == _ALL_FRAMES else target_index
         masks = image_mask, reference_mask
         progress = shown_progress(len(image))
-        transform, notes = fit_batch(image, reference, method, color_space, *masks, chosen, None, progress)
-        log_notes("Fit Color Transform", notes)
-        return io.NodeOutput(transform)
+        observed = observed_by(cls)
+        observe = None if observed is None else observed.append
+        transform, notes = fit_batch(image, reference, method, color_space, *masks, chosen, None, progress, observe)
+        return io.NodeOutput(transform, ui=told(cls, notes, observed))
 
 
 class ApplyColorTransform(io.ComfyNode):
@@ -123,4 +124,4 @@ class ApplyColorTransform(io.ComfyNode):
         """Change the images on the chosen device, one frame after the other."""
         progress = shown_progress(len(image))
         changed, notes = transform.apply_batch(image, factor, change_mask, chosen_device(device), progress)
-        return image_output("Apply Color Transform", changed, notes)
+        return image_output(cls, changed, notes)

@@ -1,0 +1,117 @@
+"""Histograms of frames, as they are shown to the user: of red, green, blue and luminance, at 8-bit levels."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..kernels.dtypes import nearest_end
+from ..kernels.levels import LEVELS
+from ..methods.color_space import luma
+
+BINS = 256
+"""Bins of a histogram that is shown, one for each value that rounds to the same of 256 levels."""
+
+# A frame has a few percent of its matching's time for this, so that only some of its pixels are counted where the match has
+# not counted them all: one of so many in each direction, fewer of small frames, but at least so many in all.
+_STRIDE = 7
+_LEAST = 1 << 14
+
+
+@dataclass(frozen=True)
+class FrameHistograms:
+    """What is shown of a frame: pixels by channels and levels ``[4, 256]`` of its source, its result and its reference, if any.
+
+    ``exact``: the channels, not the luminance, are counted from all pixels, not from a sample.
+    """
+
+    source: Tensor
+    result: Tensor
+    reference: Tensor | None
+    exact: bool = False
+
+
+def sample_pixels(pixels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Some pixels ``[3, h, w]`` on the CPU of ``[C, H, W]`` with C of 1, 3 or 4, and their weights ``[h, w]`` of ``[H, W]``.
+
+    Values beyond [0, 1] and those that are not finite are at the nearest end.
+    """
+    height, width = pixels.shape[1:]
+    counting = height * width if weights is None else int((weights > 0).sum())
+    stride = max(1, min(_STRIDE, math.isqrt(counting // _LEAST)))
+    down, along = (slice(min(stride, side) // 2, None, stride) for side in (height, width))
+    sample = nearest_end(pixels.detach()[:3, down, along].cpu().float()).clamp(0, 1).expand(3, -1, -1)
+    return sample, None if weights is None else weights.detach()[down, along].cpu()
+
+
+def count_colors(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Count pixels ``[3, H, W]`` in [0, 1] by their weights ``[H, W]``, in the four histograms that are shown: ``[4, 256]``."""
+    return _count(torch.cat([pixels, luma(pixels)]), weights)
+
+
+def _count(planes: Tensor, weights: Tensor | None) -> Tensor:
+    """Count values ``[C, H, W]`` in [0, 1] at 8-bit levels, ``[C, 256]``."""
+    # As whole numbers, each channel in bins of its own.
+    firsts = torch.arange(len(planes), dtype=torch.int32)[:, None] * BINS
+    bins = (planes.flatten(1) * (BINS - 1)).add_(0.5).int().add_(firsts).flatten()
+    added = None if weights is None else weights.double().flatten().repeat(len(planes))
+    return torch.bincount(bins, added, minlength=len(planes) * BINS).double().view(-1, BINS)
+
+
+def frame_histograms(
+    source: Tensor,
+    result: Tensor,
+    weights: tuple[Tensor | None, Tensor | None],
+    reference: Tensor | None,
+    known: tuple[Tensor, Tensor] | None = None,
+    factor: float = 1.0,
+) -> FrameHistograms:
+    """What is shown of a frame of pixels ``[C, H, W]`` before and after, each with its weights ``[H, W]``.
+
+    ``known`` are the counts ``[3, LEVELS]`` of all pixels and the tables ``[3 or 1, LEVELS]`` that all went through by this
+    ``factor``, if it is so.
+    """
+    samples = sample_pixels(source, weights[0]), sample_pixels(result, weights[1])
+    if known is None:
+        return FrameHistograms(count_colors(*samples[0]), count_colors(*samples[1]), reference)
+    lightness = (_count(luma(pixels), None) for pixels, _ in samples)
+    below, table = known[0].cpu().cumsum(dim=1), known[1].cpu().expand(3, -1)
+    if factor < 1:
+        table = torch.lerp(torch.linspace(0, 1, LEVELS, dtype=table.dtype), table, factor)
+    channels = _coarse(below), _sent_through(below, table)
+    before, after = (torch.cat(pair) for pair in zip(channels, lightness, strict=True))
+    return FrameHistograms(before, after, reference, exact=True)
+
+
+def reference_histogram(pixels: Tensor, mask: Tensor | None, counts: Any) -> Tensor:
+    """What is shown ``[4, 256]`` of a reference of pixels ``[C, H, W]``, by weights ``[H, W]``.
+
+    ``counts`` are those of its channels, ``[C, LEVELS]``, if they are known, or something else that was measured.
+    """
+    shown = count_colors(*sample_pixels(pixels, mask))
+    if isinstance(counts, Tensor) and counts.shape in ((1, LEVELS), (3, LEVELS)):
+        shown[:3] = _coarse(counts.cpu().cumsum(dim=1))
+    # Of several references together, each counts by its pixels.
+    shown[3] *= shown[0].sum() / shown[3].sum()
+    return shown
+
+
+def _coarse(below: Tensor) -> Tensor:
+    """Counts ``[C, 256]`` at 8-bit levels, of sums ``[C, LEVELS]`` of what is at a level or below."""
+    # 257 levels round to each, but half of them to the first and to the last.
+    step = LEVELS // BINS + 1
+    return _apart(torch.cat([below[:, step // 2 :: step], below[:, -1:]], dim=1))
+
+
+def _sent_through(below: Tensor, table: Tensor) -> Tensor:
+    """The same of what becomes of them by a table ``[C, LEVELS]`` that does not fall."""
+    edges = ((torch.arange(BINS - 1, dtype=table.dtype) + 0.5) / (BINS - 1)).expand(len(table), -1)
+    firsts = torch.searchsorted(table.contiguous(), edges.contiguous())
+    at_edges = below.gather(1, (firsts - 1).clamp(min=0))
+    return _apart(torch.cat([torch.where(firsts > 0, at_edges, 0), below[:, -1:]], dim=1))
+
+
+def _apart(below: Tensor) -> Tensor:
+    return torch.cat([below[:, :1], below.diff(dim=1)], dim=1).double()
