@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..kernels.dtypes import nearest_end
+from ..kernels.dtypes import nearest_end, working_dtype
 from ..kernels.levels import LEVELS
 from ..methods.color_space import luma
 
@@ -51,6 +51,19 @@ def count_colors(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
     return _count(torch.cat([pixels, luma(pixels)]), weights)
 
 
+def _with_luminance(counts: Tensor, sample: Tensor, weights: Tensor | None) -> Tensor:
+    """Counts of channels ``[3, 256]`` with those of the luminance, of which there is only a sample ``[3, h, w]``.
+
+    It is stratified after the fact by green, most of the luminance: in each of its bins, the pixels of the sample stand for all
+    that were counted there. Cochran 1977, "Sampling techniques", ch. 5A.
+    """
+    strata = (sample[1] * (BINS - 1)).add_(0.5).int()
+    found = torch.bincount(strata.flatten(), None if weights is None else weights.double().flatten(), minlength=BINS)
+    each = torch.where(found > 0, counts[1] / found, 0)[strata]
+    luminance = _count(luma(sample), each if weights is None else each * weights)
+    return torch.cat([counts, luminance * (counts[1].sum() / luminance.sum())])
+
+
 def _count(planes: Tensor, weights: Tensor | None) -> Tensor:
     """Count values ``[C, H, W]`` in [0, 1] at 8-bit levels, ``[C, 256]``."""
     # As whole numbers, each channel in bins of its own.
@@ -76,12 +89,12 @@ def frame_histograms(
     samples = sample_pixels(source, weights[0]), sample_pixels(result, weights[1])
     if known is None:
         return FrameHistograms(count_colors(*samples[0]), count_colors(*samples[1]), reference)
-    lightness = (_count(luma(pixels), None) for pixels, _ in samples)
-    below, table = known[0].cpu().cumsum(dim=1), known[1].cpu().expand(3, -1)
+    # In the precision in which pixels were looked up and blended: some lie on the border between two levels.
+    below, table = known[0].cpu().cumsum(dim=1), known[1].to("cpu", working_dtype(result)).expand(3, -1)
     if factor < 1:
-        table = torch.lerp(torch.linspace(0, 1, LEVELS, dtype=table.dtype), table, factor)
+        table = (table * factor).add(torch.arange(LEVELS, dtype=table.dtype) / (LEVELS - 1), alpha=1 - factor)
     channels = _coarse(below), _sent_through(below, table)
-    before, after = (torch.cat(pair) for pair in zip(channels, lightness, strict=True))
+    before, after = (_with_luminance(counts, *sample) for counts, sample in zip(channels, samples, strict=True))
     return FrameHistograms(before, after, reference, exact=True)
 
 
@@ -90,12 +103,10 @@ def reference_histogram(pixels: Tensor, mask: Tensor | None, counts: Any) -> Ten
 
     ``counts`` are those of its channels, ``[C, LEVELS]``, if they are known, or something else that was measured.
     """
-    shown = count_colors(*sample_pixels(pixels, mask))
-    if isinstance(counts, Tensor) and counts.shape in ((1, LEVELS), (3, LEVELS)):
-        shown[:3] = _coarse(counts.cpu().cumsum(dim=1))
-    # Of several references together, each counts by its pixels.
-    shown[3] *= shown[0].sum() / shown[3].sum()
-    return shown
+    sample = sample_pixels(pixels, mask)
+    if not isinstance(counts, Tensor) or counts.shape not in ((1, LEVELS), (3, LEVELS)):
+        return count_colors(*sample)
+    return _with_luminance(_coarse(counts.cpu().cumsum(dim=1)).expand(3, -1), *sample)
 
 
 def _coarse(below: Tensor) -> Tensor:
@@ -107,8 +118,8 @@ def _coarse(below: Tensor) -> Tensor:
 
 def _sent_through(below: Tensor, table: Tensor) -> Tensor:
     """The same of what becomes of them by a table ``[C, LEVELS]`` that does not fall."""
-    edges = ((torch.arange(BINS - 1, dtype=table.dtype) + 0.5) / (BINS - 1)).expand(len(table), -1)
-    firsts = torch.searchsorted(table.contiguous(), edges.contiguous())
+    edges = ((torch.arange(BINS - 1, dtype=torch.float64) + 0.5) / (BINS - 1)).expand(len(table), -1)
+    firsts = torch.searchsorted(table.double().contiguous(), edges.contiguous())
     at_edges = below.gather(1, (firsts - 1).clamp(min=0))
     return _apart(torch.cat([torch.where(firsts > 0, at_edges, 0), below[:, -1:]], dim=1))
 

@@ -147,7 +147,7 @@ class Matcher:
         if reference.parts is None or black:
             frame.out.copy_(frame.pixels)
             report = reference.report + (Report(image_masked=1) if black else Report(reference_masked=1))
-            return Matched(frame, report, self._histograms(frame, (None, None), reference, None))
+            return Matched(frame, report, _observed(self, frame, (None, None), reference))
         change = mask if frame.change is frame.mask else frame.fitted_change()
         colors, out = frame.pixels[:3], frame.out[:3]
         fits = (len(out), out.dtype, out.device) == (len(colors), working_dtype(colors), self.device)
@@ -164,19 +164,7 @@ class Matcher:
         if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or change is not None or not self.channelwise:
             self._write(frame, picture, pixels, change)
         report = reference.report + _report(picture, reference.parts)
-        return Matched(frame, report, self._histograms(frame, (mask, change), reference, known))
-
-    def _histograms(
-        self,
-        frame: Frame,
-        weights: tuple[Tensor | None, Tensor | None],
-        reference: Prepared,
-        known: tuple[Tensor, Tensor] | None,
-    ) -> FrameHistograms | None:
-        """What is shown of a frame that is done, its pixels before and after each with weights; None if nothing is."""
-        if not self.observed:
-            return None
-        return frame_histograms(frame.pixels, frame.out, weights, reference.shown, known, self.factor)
+        return Matched(frame, report, _observed(self, frame, (mask, change), reference, known))
 
     def _picture(
         self, pixels: Tensor, mask: Tensor | None, counts: Tensor | None = None, room: Tensor | None = None
@@ -236,6 +224,19 @@ def _solved(
     counts = step.measure(picture)
     part = step.solve(counts, prepared)
     return replace(start, parts=(part,)), (counts, part.values)
+
+
+def _observed(
+    matcher: Matcher,
+    frame: Frame,
+    weights: tuple[Tensor | None, Tensor | None],
+    reference: Prepared,
+    known: tuple[Tensor, Tensor] | None = None,
+) -> FrameHistograms | None:
+    """What is shown of a frame that is done, its pixels before and after each with weights; None if nothing is."""
+    if not matcher.observed:
+        return None
+    return frame_histograms(frame.pixels, frame.out, weights, reference.shown, known, matcher.factor)
 
 
 def _check_picture(reference: Reference, steps: Chain) -> None:

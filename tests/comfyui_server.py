@@ -36,6 +36,17 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+class RefusedError(Exception):
+    """A prompt was refused before anything ran: ``inputs`` by their nodes, each with what is wrong with it."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__(json.dumps(answer))
+        self.inputs = {
+            node: {error["extra_info"].get("input_name"): error["details"] for error in told["errors"]}
+            for node, told in answer["node_errors"].items()
+        }
+
+
 class ComfyUI:
     """A running ComfyUI.
 
@@ -67,10 +78,18 @@ class ComfyUI:
         answer = self._session.post(self._address + path, json=body, timeout=30)
         return answer.json() if answer.content else None
 
-    def queue(self, prompt: dict[str, Any]) -> str:
-        """Queue ``prompt`` and return its id."""
-        answer = self.post("/prompt", {"prompt": prompt, "client_id": self.client})
-        assert "prompt_id" in answer, answer
+    def queue(self, prompt: dict[str, Any], workflow: dict[str, Any] | None = None) -> str:
+        """Queue ``prompt`` and return its id; ``workflow`` comes along as from the page.
+
+        Raises:
+            RefusedError: a node does not take its inputs.
+        """
+        body: dict[str, Any] = {"prompt": prompt, "client_id": self.client}
+        if workflow is not None:
+            body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
+        answer = self.post("/prompt", body)
+        if "prompt_id" not in answer:
+            raise RefusedError(answer)
         return str(answer["prompt_id"])
 
     def listen(self) -> websocket.WebSocket:
@@ -119,13 +138,13 @@ class ComfyUI:
         torch.save(tensor, path)
         return path
 
-    def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
+    def run(self, prompt: dict[str, Any], workflow: dict[str, Any] | None = None) -> dict[str, Any]:
         """Queue ``prompt``, wait for its end, and return what the history says of it.
 
         Raises:
             RuntimeError: a node has failed; its message.
         """
-        ended = self.wait(self.queue(prompt))
+        ended = self.wait(self.queue(prompt, workflow))
         if ended["status"]["status_str"] != "success":
             (error,) = [data for kind, data in ended["status"]["messages"] if kind == "execution_error"]
             raise RuntimeError(f"{error['exception_type']}: {error['exception_message']}")

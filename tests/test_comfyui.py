@@ -18,7 +18,7 @@ from comfyui_histogram_match.methods.table import COLOR_SPACES, METHODS
 from comfyui_histogram_match.methods.targets import LinearStretch, Normal, Specified, Uniform
 from comfyui_histogram_match.reference_histogram import ReferenceHistogram
 from comfyui_location import ROOT, find_comfyui
-from comfyui_server import ComfyUI, interrupt, match_prompt, progress_of, started
+from comfyui_server import ComfyUI, RefusedError, interrupt, match_prompt, progress_of, started
 from photos import continuous_photo, counterpart, photo, photo_8bit
 from PIL import Image
 from skimage.exposure import match_histograms
@@ -267,9 +267,9 @@ def test_image_histogram_goes_into_image_histogram_specify(comfyui: ComfyUI) -> 
     counts = torch.bincount((other[0] @ torch.tensor([0.2126, 0.7152, 0.0722]) * 255).int().flatten(), minlength=256)
     expected = specify_images(image, Specified(counts.tolist()), color_space="luminance")
     assert float((result - expected).abs().mean()) <= 0.1 / 255
-    with pytest.raises(RuntimeError, match="ValueError: target: expected histogram, since one is connected, got uniform"):
+    with pytest.raises(RefusedError, match="target: expected histogram, since one is connected, got uniform"):
         comfyui.change(image, nodes, **{**specify, "target": "uniform"}, histogram=["counts", 1])
-    with pytest.raises(RuntimeError, match=r"histogram: expected one for all channels, or .* got 0 of these and none for all"):
+    with pytest.raises(RefusedError, match=r"histogram: expected one for all channels, or .* got 0 of these and none for all"):
         comfyui.change(image, **specify)
 
 
@@ -379,7 +379,7 @@ def test_three_histograms_and_one_lightness(comfyui: ComfyUI) -> None:
     nodes = {"counts": {"class_type": "ImageHistogram", "inputs": {"image": ["image", 0]}}}
     specify = {"class_type": "ImageHistogramSpecify", "target": "histogram", "factor": 1.0, "device": "auto"}
     each = {f"histogram_{name}": ["counts", output] for output, name in enumerate(("red", "green", "blue"), start=2)}
-    with pytest.raises(RuntimeError, match="histogram: expected one for the color_space lab, where only the lightness"):
+    with pytest.raises(RefusedError, match="color_space: expected rgb with three histograms"):
         comfyui.change(photo("chelsea")[:, ::4, ::4], nodes, **specify, **each, color_space="lab")
 
 

@@ -25,6 +25,9 @@ NODES = {
     "ColorTransformApply",
     "ColorTransformSaveLUT",
     "ColorTransformLoadLUT",
+    "ImageHistogramPlot",
+    "ImageCurvesApply",
+    "HistogramMatchSamplePhoto",
 }
 # Of ComfyUI itself, in every version that the pack runs in.
 CORE_NODES = {

@@ -1,0 +1,63 @@
+"""Read what a panel is told, as the page does."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+NUMBERS = ("source_peaks", "result_peaks", "before", "after", "black", "white")
+LUMA = np.array([0.2126, 0.7152, 0.0722])
+
+
+@dataclass
+class Record:
+    """A frame: shares of pixels ``[4, bins]``, levels of curves ``[4, bins / 2]``, and four numbers each by name."""
+
+    source: np.ndarray
+    result: np.ndarray
+    curves: np.ndarray
+    numbers: dict[str, np.ndarray]
+
+
+def read_frames(message: dict[str, Any]) -> list[Record]:
+    """The frames of a message."""
+    data, bins = base64.b64decode(message["data"]), message["bins"]
+    size = 48 + 10 * bins
+    assert len(data) == size * len(message["frames"])
+    records = []
+    for first in range(0, len(data), size):
+        rows = np.frombuffer(data, "<u2", 24, first).reshape(6, 4) / 65535
+        codes = np.frombuffer(data, np.uint8, 10 * bins, first + 48)
+        source, result = (codes[4 * bins * n : 4 * bins * (n + 1)].reshape(4, bins) for n in (0, 1))
+        bars = [rows[n][:, None] * (part / 255) ** 2 for n, part in enumerate((source, result))]
+        records.append(Record(*bars, codes[8 * bins :].reshape(4, -1), dict(zip(NUMBERS, rows, strict=True))))
+    return records
+
+
+def read_references(message: dict[str, Any]) -> list[np.ndarray]:
+    """Shares of pixels ``[4, bins]`` of each reference of a message."""
+    data, bins = base64.b64decode(message["references"]), message["bins"]
+    size = 8 + 4 * bins
+    rows = []
+    for first in range(0, len(data), size):
+        peaks = np.frombuffer(data, "<u2", 4, first)[:, None] / 65535
+        rows.append(peaks * (np.frombuffer(data, np.uint8, 4 * bins, first + 8).reshape(4, bins) / 255) ** 2)
+    return rows
+
+
+def values(frame: Tensor) -> np.ndarray:
+    """Red, green, blue and luminance ``[4, H * W]`` of a frame ``[H, W, C]``."""
+    colors = frame[..., :3].double().numpy().reshape(-1, min(3, frame.shape[-1])).clip(0, 1)
+    colors = np.broadcast_to(colors, (len(colors), 3))
+    return np.concatenate([colors.T, (colors @ LUMA)[None]])
+
+
+def shares(frame: Tensor, bins: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """The histograms ``[4, bins]`` of 8-bit levels of a frame, as parts of all pixels, by weights ``[H * W]``."""
+    levels = np.floor(values(frame) * 255 + 0.5).astype(int) * bins // 256
+    counts = np.stack([np.bincount(row, weights, minlength=bins) for row in levels])
+    return counts / counts.sum(axis=1, keepdims=True)
