@@ -85,8 +85,7 @@ class Matcher:
         counted = _counted(picture, reference.counts is not None or (mask is None and not picture.missing))
         report = Report(reference_missing=picture.missing, reference_outside=int(picture.outside))
         counts = next(iter(of_steps.values())) if self.channelwise else reference.counts
-        shown = reference_histogram(pixels, mask, counts) if self.observed else None
-        return Measured(of_steps, counted, report, shown)
+        return Measured(of_steps, counted, report, reference_histogram(pixels, mask, counts) if self.observed else None)
 
     def prepare(self, reference: Reference, colors: int) -> Prepared:
         """Measure a reference for frames of 1 or 3 colors, and make ready what was measured."""
@@ -158,11 +157,11 @@ class Matcher:
         if kept or picture.pixels.data_ptr() == colors.data_ptr() or picture.pixels.stride(0) == 0:
             memory = out if fits and out.shape == picture.pixels.shape else _new_memory(picture)
         known = None
-        if self.observed and self.channelwise and not transform.parts and mask is None and change is None and len(colors) == 3:
-            transform, known = _solved(self.steps[0], picture, transform, reference.parts[0])
+        if self.observed and self.channelwise and not transform.parts:
+            transform, known = _counted_as_whole(self.steps[0], frame, picture, transform, reference.parts[0])
         _, pixels = complete(transform, self.steps, picture, reference.parts, None if self.gradient else memory)
         if pixels is not out or len(frame.pixels) > 3 or self.factor < 1 or change is not None or not self.channelwise:
-            self._write(frame, picture, pixels, change)
+            _write(self, frame, picture, pixels, change)
         report = reference.report + _report(picture, reference.parts)
         return Matched(frame, report, _observed(self, frame, (mask, change), reference, known))
 
@@ -187,43 +186,45 @@ class Matcher:
         known = (counts, 0.0) if self.space.name == "rgb" else (None, _CONVERSION_ERROR)
         return Picture(channels, weights, kept, *known, missing, far)
 
-    def _write(self, frame: Frame, picture: Picture, matched: Tensor, change: Tensor | None) -> None:
-        """Write ``factor * matched + (1 - factor) * pixels`` to the frame's ``out``, where it changes, and its alpha."""
-        colors = len(frame.pixels[:3])
-        others = {name: plane for name, plane in (("change", change), ("kept", picture.kept)) if plane is not None}
 
-        def write(pixels: Tensor, matched: Tensor, out: Tensor, *given: Tensor) -> None:
-            planes = dict(zip(others, given, strict=True))
-            alpha = pixels[colors:]
-            if not self.channelwise:
-                matched = self.space.join(matched, planes.get("kept"))
-            matched = matched.cpu() if out.device.type == "cpu" else matched
-            # In one order of memory: at the end of a row, the vector units of a processor round in another way.
-            pixels = pixels[:colors].movedim(0, -1).contiguous().movedim(-1, 0).to(matched.device, matched.dtype)
-            clean = nearest_end(pixels) if picture.missing else pixels
-            if not self.channelwise:
-                matched = (matched if colors == 3 else matched.mean(dim=0, keepdim=True)).clamp(0, 1)
-                matched = torch.where(pixels.isfinite(), matched, clean) if picture.missing else matched
-            if "change" in planes:
-                weight = planes["change"].to(matched.device, matched.dtype) * self.factor
-                matched = torch.where(weight > 0, torch.lerp(clean, matched, weight).clamp(0, 1), pixels)
-            elif self.factor < 1:
-                matched = (matched * self.factor).add(clean, alpha=1 - self.factor).clamp(0, 1)
-            out.copy_(torch.cat([matched, alpha.to(matched)]) if len(alpha) else matched)
-
-        planes = (frame.pixels, matched, frame.out, *others.values())
-        write(*planes) if self.gradient else by_stripes(write, *planes)
-
-
-def _solved(
-    step: Step | Part, picture: Picture, start: Transform, prepared: Any
+def _counted_as_whole(
+    step: Step | Part, frame: Frame, picture: Picture, start: Transform, prepared: Any
 ) -> tuple[Transform, tuple[Tensor, Tensor] | None]:
-    """Solve for a transform that is one table for each channel; then with all that was counted for it, and the tables."""
-    if not isinstance(step, ChannelStep) or picture.missing:
+    """Where all pixels go through tables that are solved for them: these, with what was counted for them."""
+    whole = frame.mask is None and frame.change is None and len(picture.pixels) == 3 and not picture.missing
+    if not whole or not isinstance(step, ChannelStep):
         return start, None
     counts = step.measure(picture)
     part = step.solve(counts, prepared)
     return replace(start, parts=(part,)), (counts, part.values)
+
+
+def _write(matcher: Matcher, frame: Frame, picture: Picture, matched: Tensor, change: Tensor | None) -> None:
+    """Write ``factor * matched + (1 - factor) * pixels`` to the frame's ``out``, where it changes, and its alpha."""
+    colors = len(frame.pixels[:3])
+    others = {name: plane for name, plane in (("change", change), ("kept", picture.kept)) if plane is not None}
+
+    def write(pixels: Tensor, matched: Tensor, out: Tensor, *given: Tensor) -> None:
+        planes = dict(zip(others, given, strict=True))
+        alpha = pixels[colors:]
+        if not matcher.channelwise:
+            matched = matcher.space.join(matched, planes.get("kept"))
+        matched = matched.cpu() if out.device.type == "cpu" else matched
+        # In one order of memory: at the end of a row, the vector units of a processor round in another way.
+        pixels = pixels[:colors].movedim(0, -1).contiguous().movedim(-1, 0).to(matched.device, matched.dtype)
+        clean = nearest_end(pixels) if picture.missing else pixels
+        if not matcher.channelwise:
+            matched = (matched if colors == 3 else matched.mean(dim=0, keepdim=True)).clamp(0, 1)
+            matched = torch.where(pixels.isfinite(), matched, clean) if picture.missing else matched
+        if "change" in planes:
+            weight = planes["change"].to(matched.device, matched.dtype) * matcher.factor
+            matched = torch.where(weight > 0, torch.lerp(clean, matched, weight).clamp(0, 1), pixels)
+        elif matcher.factor < 1:
+            matched = (matched * matcher.factor).add(clean, alpha=1 - matcher.factor).clamp(0, 1)
+        out.copy_(torch.cat([matched, alpha.to(matched)]) if len(alpha) else matched)
+
+    planes = (frame.pixels, matched, frame.out, *others.values())
+    write(*planes) if matcher.gradient else by_stripes(write, *planes)
 
 
 def _observed(

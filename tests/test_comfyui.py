@@ -31,7 +31,9 @@ pytestmark = pytest.mark.comfyui
 def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
     node = comfyui.get("/object_info/ImageHistogramMatch")["ImageHistogramMatch"]
     assert node["display_name"] == "Image Histogram Match"
-    assert node["input_order"] == {
+    order = dict(node["input_order"])
+    assert set(order.pop("hidden")) == {"unique_id", "extra_pnginfo"}
+    assert order == {
         "required": ["image", "reference", "method", "factor", "device"],
         "optional": [
             "image_mask",
@@ -64,7 +66,12 @@ def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
     assert advanced == {"source_stats", "target_index", "window", "reference_stats", "rotations"}
     assert inputs["reference"][0] == "IMAGE,REFERENCE_HISTOGRAM"
     assert inputs["method"][1]["options"] == list(METHODS)
-    assert all(f"{name}: {method.use}" in inputs["method"][1]["tooltip"] for name, method in METHODS.items())
+    shown_for = {name: options["shown_for"] for name, (_, options) in optional.items() if "shown_for" in options}
+    assert shown_for == {
+        "target_index": {"source_stats": ["target_frame"]},
+        "window": {"source_stats": ["smoothed"]},
+        "rotations": {"method": ["sliced"]},
+    }
     assert inputs["device"][1]["options"] == ["auto", "cpu", "gpu"]
     assert {key: inputs["factor"][1][key] for key in ("default", "min", "max", "step")} == {
         "default": 1.0,
