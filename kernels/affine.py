@@ -8,6 +8,8 @@ from .workers import by_stripes
 
 # Pixels that are multiplied as one row. A matrix of 48 columns keeps the vector units of a processor busy, one of 3 does not.
 _ROW = 16
+# A matrix of fewer rows is multiplied in another way.
+_LEAST = 8 * _ROW
 # Where memory begins decides how a processor cuts it into vectors, and with that what is rounded.
 _ALIGNMENT = 64
 
@@ -44,15 +46,18 @@ class Affine:
 
     def __init__(self, affine: Tensor, pixels: Tensor) -> None:
         affine = cast(affine, pixels)
-        self._matrix, self._offset = affine[:, :-1].t(), affine[:, -1]
-        self._wide_matrix, self._wide_offset = torch.block_diag(*[self._matrix] * _ROW), self._offset.repeat(_ROW)
+        self._matrix = torch.block_diag(*[affine[:, :-1].t()] * _ROW)
+        self._offset = affine[:, -1].repeat(_ROW)
 
     def map_rows(self, rows: Tensor) -> Tensor:
         """The map of ``rows`` ``[N, C]``, contiguous."""
+        if len(rows) < _LEAST:
+            return self.map_rows(torch.cat([rows, rows.new_zeros(_LEAST - len(rows), rows.shape[1])]))[: len(rows)]
         mapped = torch.empty_like(rows)
-        many = rows.shape[0] // _ROW * _ROW
-        wide = self._wide_offset.numel()
-        torch.addmm(self._wide_offset, rows[:many].view(-1, wide), self._wide_matrix, out=mapped[:many].view(-1, wide))
-        if many < rows.shape[0]:
-            torch.addmm(self._offset, rows[many:], self._matrix, out=mapped[many:])
+        wide = self._offset.numel()
+        many = len(rows) // _ROW * _ROW
+        torch.addmm(self._offset, rows[:many].view(-1, wide), self._matrix, out=mapped[:many].view(-1, wide))
+        if many < len(rows):
+            # As many together as make whole rows: fewer would be rounded in another way.
+            mapped[many:] = self.map_rows(rows[-_LEAST:].clone())[many - len(rows) :]
         return mapped

@@ -127,3 +127,12 @@ def test_a_clip_is_matched_to_the_same_bits(
             )
             expected = matched if expected is None else expected
             assert torch.equal(matched, expected), f"{layout}, {threads} threads"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_colors_stay_equal_at_any_place_in_a_picture_of_any_size(dtype: torch.dtype) -> None:
+    for color, affine in zip(torch.rand(20, 3, 1, 1, dtype=dtype), torch.rand(20, 3, 4, dtype=torch.float64), strict=True):
+        first = apply_affine(color, affine)
+        for height, width in ((4, 4), (6, 7), (1, 16), (3, 47), (30, 50), (300, 451)):
+            mapped = apply_affine(color.expand(3, height, width), affine)
+            assert torch.equal(mapped, first.expand_as(mapped)), (height, width)
