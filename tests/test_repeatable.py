@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from comfyui_histogram_match import METHODS, Uniform, match_images, specify_images
+from comfyui_histogram_match.kernels.affine import apply_affine
 from photos import continuous_photo, counterpart
 from torch import Tensor
 
