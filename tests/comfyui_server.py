@@ -55,12 +55,13 @@ class ComfyUI:
         log: the file that holds what it printed.
         pid: the number of its process.
         client: the name under which this client is told of progress.
+        address: where it answers over HTTP.
     """
 
     def __init__(self, port: int, folder: Path, log: Path, pid: int) -> None:
         self.folder, self.log, self.pid, self.client = folder, log, pid, str(uuid.uuid4())
         self._port = port
-        self._address = f"http://127.0.0.1:{port}"
+        self.address = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
 
     def close(self) -> None:
@@ -69,13 +70,13 @@ class ComfyUI:
 
     def get(self, path: str) -> Any:
         """GET ``path``, decoded from JSON."""
-        answer = self._session.get(self._address + path, timeout=30)
+        answer = self._session.get(self.address + path, timeout=30)
         answer.raise_for_status()
         return answer.json()
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """POST ``body`` as JSON; the answer decoded, also that of a refusal."""
-        answer = self._session.post(self._address + path, json=body, timeout=30)
+        answer = self._session.post(self.address + path, json=body, timeout=30)
         return answer.json() if answer.content else None
 
     def queue(self, prompt: dict[str, Any], workflow: dict[str, Any] | None = None) -> str:

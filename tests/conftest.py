@@ -7,13 +7,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from browser import OpenEditor, editors, started_browser
 from comfyui_server import ComfyUI, make_base_directory, started
 from photos import photo_8bit
 from PIL import Image
 from xprocess import XProcess
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +41,20 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory, xprocess: XProcess) -> Ite
     make_base_directory(base)
     with started(base, xprocess) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for the tests of a file. While it runs, asyncio runs nothing else in the process, so no longer than that."""
+    with started_browser() as started:
+        yield started
+
+
+@pytest.fixture
+def open_editor(browser: Browser, comfyui: ComfyUI) -> Iterator[OpenEditor]:
+    """Opens ComfyUI's page with settings; a test fails if a page has had an error."""
+    with editors(browser, comfyui) as opened:
+        yield opened
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
