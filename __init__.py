@@ -7,6 +7,8 @@ import lazy_loader
 if TYPE_CHECKING:
     from .nodes import HistogramMatchExtension
 
+WEB_DIRECTORY = "./web"
+"""Where ComfyUI finds what the page loads."""
 __version__ = "0.8.0"
 # What __init__.pyi lists is loaded where it is first used.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
