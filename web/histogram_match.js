@@ -1,5 +1,6 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { copyCurves, hasCurves } from "./apply_curves.js";
 import { Panel } from "./panel.js";
 import { loadTexts } from "./texts.js";
 
@@ -17,6 +18,18 @@ const RUNS = 20;
 
 /** @type {WeakMap<object, Panel>} by nodes */
 const panels = new WeakMap();
+/** @type {Map<string, Panel>} those that are, or were last, in the place of a node */
+const placed = new Map();
+
+/** @param {any} node */
+function ours(node) {
+  return PANELS.includes(node.comfyClass) || OTHERS.includes(node.comfyClass);
+}
+
+/** @returns {any} the graph of the workflow, if there is one yet */
+function root() {
+  return app.isGraphReady === false ? null : (app.rootGraph ?? app.graph);
+}
 
 /**
  * @param {any} node
@@ -41,12 +54,44 @@ function* nodesOf(graph) {
 
 /** Shows on all nodes what the page knows of their last runs. */
 function refreshAll() {
-  for (const node of nodesOf(app.rootGraph ?? app.graph)) refresh(node);
+  for (const node of nodesOf(root())) refresh(node);
 }
 
 /** @param {any} node */
 function refresh(node) {
-  panels.get(node)?.take(app.nodeOutputs?.[locator(node)]);
+  const place = locator(node);
+  show(node, app.nodeOutputs?.[place]);
+  const panel = panels.get(node);
+  if (!panel) return;
+  const former = placed.get(place);
+  // An undo makes nodes anew, but with Nodes 2.0 the page keeps what the former one has put there.
+  if (former !== panel && former?.element.isConnected && !panel.element.isConnected) former.element.replaceWith(panel.element);
+  placed.set(place, panel);
+}
+
+/**
+ * @param {any} node
+ * @param {any} output what it has sent to the page
+ */
+function show(node, output) {
+  const notes = output?.histogram_match_notes?.length;
+  // Nodes without histograms have a panel only once there is something to tell.
+  if (!panels.has(node) && notes && OTHERS.includes(node.comfyClass)) addPanel(node, false);
+  panels.get(node)?.take(output);
+}
+
+/**
+ * @param {any} node
+ * @param {boolean} histograms
+ */
+function addPanel(node, histograms) {
+  const panel = new Panel(node, { histograms, onCurves: histograms && hasCurves() ? copyCurves : null });
+  panels.set(node, panel);
+  const { onRemoved } = node;
+  node.onRemoved = function () {
+    onRemoved?.apply(this, arguments);
+    panel.remove();
+  };
 }
 
 /**
@@ -55,22 +100,22 @@ function refresh(node) {
  */
 function nodeAt(id) {
   const path = id.split(":");
-  let graph = app.rootGraph ?? app.graph;
+  let graph = root();
   for (const number of path.slice(0, -1)) graph = graph?.getNodeById(number)?.subgraph;
   return graph?.getNodeById(path[path.length - 1]);
 }
 
 /** Takes what nodes have sent from the history, after the page was loaded anew. */
 async function restore() {
-  const id = (app.rootGraph ?? app.graph)?.id;
-  const missing = [...nodesOf(app.rootGraph ?? app.graph)].some((node) => panels.has(node) && !app.nodeOutputs[locator(node)]);
+  const id = root()?.id;
+  const missing = [...nodesOf(root())].some((node) => ours(node) && !app.nodeOutputs[locator(node)]);
   if (!id || !missing) return;
   const answer = await api.fetchApi(`/history?max_items=${RUNS}`);
   for (const run of Object.values(await answer.json()).reverse()) {
     if (run.prompt?.[3]?.extra_pnginfo?.workflow?.id !== id) continue;
     for (const [number, output] of Object.entries(run.outputs ?? {})) {
       const node = nodeAt(number);
-      if (node && panels.has(node) && !app.nodeOutputs[locator(node)]) app.nodeOutputs[locator(node)] = output;
+      if (node && ours(node) && !app.nodeOutputs[locator(node)]) app.nodeOutputs[locator(node)] = output;
     }
   }
   refreshAll();
@@ -107,31 +152,28 @@ app.registerExtension({
       refresh(node);
     });
     new MutationObserver(() => {
-      for (const node of nodesOf(app.rootGraph ?? app.graph)) panels.get(node)?.paint();
+      for (const node of nodesOf(root())) panels.get(node)?.paint();
     }).observe(document.documentElement, { attributes: true });
   },
 
   nodeCreated(node) {
     const histograms = PANELS.includes(node.comfyClass);
-    if (!histograms && !OTHERS.includes(node.comfyClass)) return;
-    if (histograms) node.properties.histograms ??= true;
-    const panel = new Panel(node, { histograms, onCurves: null });
-    panels.set(node, panel);
-    const { onConfigure, onExecuted, onRemoved } = node;
+    if (!ours(node)) return;
+    const { onConfigure, onExecuted } = node;
+    if (histograms) {
+      node.properties.histograms ??= true;
+      addPanel(node, true);
+    }
     node.onConfigure = function (/** @type {any} */ saved) {
       onConfigure?.apply(this, arguments);
       // Workflows of before keep their look.
       if (histograms && saved?.properties?.histograms === undefined) node.properties.histograms = false;
-      panel.update();
+      panels.get(node)?.update();
       refreshSoon();
     };
     node.onExecuted = function (/** @type {any} */ output) {
       onExecuted?.apply(this, arguments);
-      panel.take(output);
-    };
-    node.onRemoved = function () {
-      onRemoved?.apply(this, arguments);
-      panel.remove();
+      show(node, output);
     };
   },
 

@@ -43,8 +43,8 @@ export class Panel {
       this.body.addEventListener(name, (event) => name !== "wheel" && event.stopPropagation());
     }
     this.widget = node.addDOMWidget("histograms", "histogram_match", this.element, {
-      getMinHeight: () => this.height + 2 * MARGIN,
-      getMaxHeight: () => (this.unfolded ? undefined : this.height + 2 * MARGIN),
+      getMinHeight: () => (this.height ? this.height + 2 * MARGIN : 0),
+      getMaxHeight: () => (this.unfolded ? undefined : this.height ? this.height + 2 * MARGIN : 0),
       getValue: () => undefined,
       setValue: () => {},
       hideOnZoom: false,
@@ -68,8 +68,10 @@ export class Panel {
 
   /** @param {boolean} folded */
   fold(folded) {
-    this.node.properties.histograms = !folded;
-    this.resize(() => this.update());
+    this.resize(() => {
+      this.node.properties.histograms = !folded;
+      this.update();
+    }, true);
     this.node.graph?.afterChange?.();
   }
 
@@ -88,7 +90,7 @@ export class Panel {
       this.update();
     };
     if (this.notes.length === (output?.histogram_match_notes?.length ?? 0)) change();
-    else this.resize(change);
+    else this.resize(change, false);
   }
 
   /** Makes all elements anew, but for the canvas. */
@@ -204,18 +206,20 @@ export class Panel {
   }
 
   /**
-   * Changes what is shown, and the node's height by as much as the panel's changes.
+   * Changes what is shown, and the node's height with the panel's.
    *
    * @param {() => void} change
+   * @param {boolean} folding whether the user has folded or unfolded it
    */
-  resize(change) {
+  resize(change, folding) {
     const before = this.height;
     change();
     const [width, height] = this.node.size;
     const least = this.node.computeSize();
-    this.node.setSize([Math.max(width, least[0]), Math.max(height + this.height - before, least[1])]);
+    // A saved node has room for its notes already, before they are there again.
+    const grown = folding ? this.height - before : Math.min(0, this.height - before);
+    this.node.setSize([Math.max(width, least[0]), Math.max(height + grown, least[1])]);
     this.node.setDirtyCanvas?.(true, true);
-    if (this.height !== before) this.update();
   }
 
   /** Lets go of what outlives the element. */
