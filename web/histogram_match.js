@@ -111,11 +111,17 @@ async function restore() {
   const missing = [...nodesOf(root())].some((node) => ours(node) && !app.nodeOutputs[locator(node)]);
   if (!id || !missing) return;
   const answer = await api.fetchApi(`/history?max_items=${RUNS}`);
+  /** @type {Set<string>} */
+  const decided = new Set();
   for (const run of Object.values(await answer.json()).reverse()) {
-    if (run.prompt?.[3]?.extra_pnginfo?.workflow?.id !== id) continue;
-    for (const [number, output] of Object.entries(run.outputs ?? {})) {
+    const [, , prompt, extra] = run.prompt ?? [];
+    if (extra?.extra_pnginfo?.workflow?.id !== id) continue;
+    for (const number of Object.keys(prompt)) {
+      // The last run of a node counts, even if it had nothing to tell.
+      if (decided.has(number)) continue;
+      decided.add(number);
       const node = nodeAt(number);
-      if (node && ours(node) && !app.nodeOutputs[locator(node)]) app.nodeOutputs[locator(node)] = output;
+      if (node && ours(node) && run.outputs?.[number]) app.nodeOutputs[locator(node)] ??= run.outputs[number];
     }
   }
   refreshAll();

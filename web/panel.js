@@ -124,8 +124,8 @@ export class Panel {
         ]
       : [{ label: text("reference") ?? "", bars: this.run.reference(0) }];
     draw(this.canvas, strips, frame?.curves ?? null, this.channel, this.logarithmic);
-    /** What is drawn, for whoever wants to know. */
-    this.drawn = { frame, strips, channel: this.channel, logarithmic: this.logarithmic, index: this.shown, at: performance.now() };
+    // For tests, which cannot read bars off a canvas.
+    this.widget.drawn = { frame, strips, channel: this.channel, logarithmic: this.logarithmic, at: performance.now() };
   }
 
   get channel() {
