@@ -2,6 +2,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { copyCurves, hasCurves } from "./apply_curves.js";
 import { Panel } from "./panel.js";
+import { watchInputs } from "./shown_inputs.js";
 import { loadTexts } from "./texts.js";
 
 const PANELS = ["ImageHistogramMatch", "ImageHistogramSpecify", "ColorTransformFit", "ReferenceHistogram"];
@@ -170,6 +171,7 @@ app.registerExtension({
       node.properties.histograms ??= true;
       addPanel(node, true);
     }
+    watchInputs(node);
     node.onConfigure = function (/** @type {any} */ saved) {
       onConfigure?.apply(this, arguments);
       // Workflows of before keep their look.
