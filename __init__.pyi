@@ -15,6 +15,7 @@ from .methods.targets import Normal as Normal
 from .methods.targets import Specified as Specified
 from .methods.targets import Uniform as Uniform
 from .pil_images import match_pil as match_pil
+from .plots.histogram_plot import plot_histograms as plot_histograms
 from .reference_histogram import ReferenceHistogram as ReferenceHistogram
 from .training.augmentation import HistogramMatchingTransform as HistogramMatchingTransform
 from .training.color_matching import ColorMatching as ColorMatching

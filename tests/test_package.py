@@ -53,7 +53,7 @@ def test_what_the_manager_installs_never_replaces_torch() -> None:
     assert (
         requirement_names(requirements)
         == requirement_names(PROJECT["project"]["dependencies"])
-        == {"lazy-loader", "numpy", "scikit-image", "scipy"}
+        == {"lazy-loader", "numpy", "pillow", "scikit-image", "scipy"}
     )
 
 
