@@ -118,6 +118,8 @@ def _add_files(group: argparse._ActionsContainer) -> None:
     group.add_argument("--crf", type=int, metavar="N", help="constant rate factor of video, less is better; default: as large")
     sheet = "also write a picture of sources, references and results side by side"
     group.add_argument("--contact-sheet", metavar="FILE", help=sheet)
+    plot = "also write a picture of the histograms of references, sources and results, all of each together"
+    group.add_argument("--plot", metavar="FILE", help=plot)
     save = "pool all references, write them to this file, which serves as --reference later; SOURCE may be left out then"
     group.add_argument("--save-reference", metavar="FILE.npz", help=save)
     demo = "match a photo of scikit-image's to another and write source, reference and result to OUT (demo by default)"

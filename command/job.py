@@ -17,6 +17,7 @@ from ..reference_histogram import ReferenceHistogram
 from .clips import is_clip, read_clip, read_clip_header
 from .color_profiles import convert
 from .file_kinds import about
+from .histogram_plot import HistogramPlot
 from .image_files import ImageFile, colors_of, coverage, read_image
 from .messages import say
 from .orientation import as_stored
@@ -32,7 +33,7 @@ class Job:
     """How to match, where to compute, which references and upright masks ``[H, W]``, and what becomes of files that exist.
 
     All files go through a ``transform``, if there is one. Unless ``ignore_alpha``, transparent pixels are not measured.
-    ``quality`` from 1 to 100 is that of lossy image files, ``crf`` that of videos.
+    ``quality`` from 1 to 100 is that of lossy image files, ``crf`` that of videos. A ``plot`` is shown all that is matched.
     """
 
     settings: MatchSettings
@@ -49,6 +50,7 @@ class Job:
     crf: int | None = None
     change_mask: Tensor | None = None
     transform: Transform | None = None
+    plot: HistogramPlot | None = None
 
     @property
     def quiet(self) -> bool | None:
@@ -84,6 +86,8 @@ class Job:
                 report += replace(matched.report, image_masked=0)
             else:
                 report += matched.report
+            if self.plot is not None:
+                self.plot.add(matched.frame)
             yield matched
         notes = report.notes()
         if transparent:

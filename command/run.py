@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace, ranks: Ranks) -> int:
         raise SystemExit(2)
     if failed_rank is not None:
         raise RankError(f"rank {failed_rank} has failed")
-    outcome = match_files(job, files.pairs, options.contact_sheet)
+    outcome = match_files(job, files.pairs, options.contact_sheet, options.plot)
     if ranks.first:
         _tell(options, files, outcome, time.monotonic() - started)
     return 0 if outcome["failed"] == 0 and (outcome["left"] == 0 or options.resume) else 1
@@ -75,7 +75,7 @@ def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, r
     """Raise a ValueError for arguments that do not go together, or with these files."""
     images = [target for source, target in files.pairs if not is_video(source)]
     videos = len(files.pairs) > len(images)
-    for name in ("demo", "save_reference", "contact_sheet"):
+    for name in ("demo", "save_reference", "contact_sheet", "plot"):
         if ranks.size > 1 and getattr(options, name):
             raise ValueError(f"argument --{name.replace('_', '-')}: expected one process, got {ranks.size}")
     if options.save_reference and not is_histogram(Path(options.save_reference)):
@@ -83,9 +83,9 @@ def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, r
         raise ValueError(f"argument --save-reference: expected {ending}, got {options.save_reference}")
     if options.reference_mask and any(map(is_histogram, files.references)):
         raise ValueError(f"argument --reference-mask: expected no {HISTOGRAM_SUFFIX} among the references with it")
-    if options.contact_sheet and Path(options.contact_sheet).suffix.lower() not in IMAGE_KINDS:
-        endings = ", ".join(IMAGE_KINDS)
-        raise ValueError(f"argument --contact-sheet: expected a name that ends in {endings}, got {options.contact_sheet}")
+    for argument, picture in (("contact-sheet", options.contact_sheet), ("plot", options.plot)):
+        if picture and Path(picture).suffix.lower() not in IMAGE_KINDS:
+            raise ValueError(f"argument --{argument}: expected a name that ends in {', '.join(IMAGE_KINDS)}, got {picture}")
     _check_transforms(options, settings, ranks)
     if options.quality is not None:
         if not 1 <= options.quality <= 100:

@@ -1,6 +1,8 @@
 """What is done once the arguments are known to make sense."""
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from ..methods.transform import Step
 from .clips import is_clip
 from .contact_sheet import ContactSheet
 from .file_kinds import NamedError, about
+from .histogram_plot import HistogramPlot
 from .images import match_image_files
 from .job import Job
 from .kept import save_reference, with_transform
@@ -43,6 +46,7 @@ def prepare(options: argparse.Namespace, settings: MatchSettings, files: Files, 
         quality=options.quality,
         crf=options.crf,
         change_mask=change_mask,
+        plot=HistogramPlot(options.ignore_alpha) if options.plot else None,
     )
     if files.references and next(job.read_references(), None) is None:
         raise ValueError("argument --reference: expected a picture or a video with frames")
@@ -51,7 +55,7 @@ def prepare(options: argparse.Namespace, settings: MatchSettings, files: Files, 
     return with_transform(job, options, files.sources)
 
 
-def match_files(job: Job, pairs: list[Pair], contact_sheet: str | None) -> dict[str, int]:
+def match_files(job: Job, pairs: list[Pair], contact_sheet: str | None, plot: str | None) -> dict[str, int]:
     """Match this rank's part of the files, and say how many of all have been matched, left as they are, and failed."""
     ranks = job.ranks
     # Files are shared by their numbers in the list.
@@ -80,13 +84,21 @@ def match_files(job: Job, pairs: list[Pair], contact_sheet: str | None) -> dict[
     failed = ranks.finish(failed)
     outcome = {"matched": len(pairs) - len(left) - failed, "left": len(left), "failed": failed}
     if sheet is not None and contact_sheet is not None:
-        try:
-            with about(Path(contact_sheet)):
-                sheet.write(Path(contact_sheet))
-        except NamedError as error:
-            say(str(error))
-            outcome["failed"] += 1
+        outcome["failed"] += _failures(Path(contact_sheet), sheet.write)
+    if job.plot is not None and plot is not None:
+        outcome["failed"] += _failures(Path(plot), partial(job.plot.write, read_references=job.read_references))
     return outcome
+
+
+def _failures(path: Path, write: Callable[[Path], None]) -> int:
+    """Write a picture of the run, and return 1 where that fails, after saying why."""
+    try:
+        with about(path):
+            write(path)
+    except NamedError as error:
+        say(str(error))
+        return 1
+    return 0
 
 
 def _check_shared(settings: MatchSettings, ranks: int) -> None:

@@ -21,15 +21,16 @@ def plot_histograms(
 
     The first is drawn as an area, the others as lines over it, with the mean of each and its distance W1 to the first, in
     levels of 0 to 255. All frames of a batch count together, each pixel at the one of 256 levels to which it rounds; the
-    height is a level's share of all pixels. Where the picture is too narrow for 256 bars, it is a mean of several levels. A line
-    bridges gaps of up to 8 levels, as 8-bit pictures have them after a match: the pixels beside a gap are spread over it.
+    height is a level's share of all pixels. Where the picture is too narrow for 256 bars, it is a mean of several levels. Lines
+    bridge gaps of up to 8 levels, as 8-bit pictures have them after a match: the pixels beside a gap are spread over it.
 
     Args:
         images: by their names, floating point, shape ``[B, H, W, C]`` with C of 1, 3 or 4 and values in [0, 1], in any sizes.
             A fourth channel is alpha and ignored; a gray image counts as red, green and blue alike. Values outside count at the
             nearest end; NaN and infinite ones do not count, as where histograms are matched.
         channels: ``"rgb"``, ``"luminance"`` (as Rec. 709 has it), or ``"all"`` four, one below the other.
-        scale: ``"linear"``, or ``"log"``, where rare levels can be seen as well.
+        scale: ``"linear"``, cut off where a few levels stand out far above all others; or ``"log"``, where rare ones can be
+            seen as well.
         width: of the picture in pixels, 128 or more.
         height: the same.
 

@@ -14,6 +14,8 @@ SCALES = ("linear", "log")
 # Of the linear axis above the highest bar, and of the logarithmic one on both sides, in decades.
 _MARGIN, _LOG_MARGIN = 1.05, 0.15
 _MOST_DECADES = 6
+# A few levels that stand out, as black borders do, would make all others flat.
+_OUTSTANDING, _TIMES = 4, 2
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,15 @@ class VerticalAxis:
 
     @classmethod
     def of(cls, rows: Sequence[Tensor], scale: str) -> "VerticalAxis":
-        """The axis that shows all shares in some rows ``[256]``; of those that are very rare, they stand at its lower end."""
+        """The axis for shares in some rows ``[256]``.
+
+        Linear, it is cut off where up to 4 levels of a row have more than twice as many pixels as any other; those that are
+        very rare stand at the lower end of a logarithmic one.
+        """
         highest = max(float(row.max()) for row in rows)
         if scale == "linear":
-            return cls(0.0, highest * _MARGIN)
+            usual = _TIMES * max(float(row.sort(descending=True).values[_OUTSTANDING]) for row in rows)
+            return cls(0.0, usual if 0 < usual < highest else highest * _MARGIN)
         top = math.log10(highest) + _LOG_MARGIN
         least = math.log10(min(float(row[row > 0].min()) for row in rows)) - _LOG_MARGIN
         # At least one power of ten is on the axis.
@@ -36,13 +43,14 @@ class VerticalAxis:
         return cls(10**bottom, 10**top)
 
     def positions(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where shares are, from 0 to 1."""
+        """Where shares are, from 0 to 1; those beyond an end are there."""
+        inside = shares.clip(self.lowest, self.highest)
         if self.lowest == 0:
-            places: NDArray[np.float64] = shares / self.highest
+            places: NDArray[np.float64] = inside / self.highest
             return places
         bottom, top = math.log10(self.lowest), math.log10(self.highest)
-        places = (np.log10(np.maximum(shares, self.lowest)) - bottom) / (top - bottom)
-        return places.clip(0, 1)
+        places = (np.log10(inside) - bottom) / (top - bottom)
+        return places
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
         """About so many shares to be marked, at least one, with their labels in percent."""

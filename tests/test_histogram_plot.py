@@ -234,6 +234,19 @@ def test_lines_bridge_gaps_of_a_match() -> None:
     assert np.flatnonzero(resampled(far, 256, bridged=True)).tolist() == [*range(10), 19, 255]
 
 
+def test_levels_that_stand_out_are_cut_off() -> None:
+    image = ramp().clone()
+    image[:, :64] = 0
+    plot = plot_histograms({"image": image}, "luminance", "linear", 1200, 700)
+    (panel,) = panels(plot)
+    height, width = (part.stop - part.start for part in panel)
+    read = np.delete(bars(plot, panel, AREAS["luminance"])[middles(width)], [64, 128, 192])
+    assert read[0] == height
+    np.testing.assert_allclose(read[66:-2], height / 2, atol=1)
+    (panel,) = panels(plot_histograms({"image": ramp()}, "luminance", "linear", 1200, 700))
+    assert bars(plot, panel, AREAS["luminance"]).max() <= height
+
+
 @pytest.mark.parametrize("scale", ["linear", "log"])
 @pytest.mark.parametrize("highest", [1.0, 0.5, 0.0413, 1e-4])
 def test_the_axis_of_shares(scale: str, highest: float) -> None:
