@@ -76,6 +76,11 @@ def loaded(*arguments: str, folder: Path) -> tuple[int, str]:
         (["shots", *REFERENCE, "--output", "out", "--quality", "0"], 2, "argument --quality: expected 1 to 100, got 0"),
         (["shots", *REFERENCE, "--output", "out", "--quality", "50"], 2, "argument --quality: expected JPEG, WebP or AVIF"),
         (["shots", *REFERENCE, "--output", "out", "--contact-sheet", "s.txt"], 2, "argument --contact-sheet: expected a name"),
+        (
+            ["shots", *REFERENCE, "--output", "out", "--plot", "plot.txt"],
+            2,
+            "argument --plot: expected a name that ends in .png",
+        ),
     ],
 )
 def test_answers_come_before_torch_is_loaded(folder: Path, arguments: list[str], status: int, line: str) -> None:
