@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..clip.histograms import count_colors, sample_pixels
 from ..kernels.levels import LEVELS, count
 from ..methods.color_space import luma
 
@@ -34,6 +35,13 @@ def count_levels(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
 def by_rows(counts: Tensor) -> Tensor:
     """Counts ``[1 or 3, LEVELS]`` of gray or of colors as those of red, green and blue, ``[3, 256]``."""
     return _by_8bit(counts.cpu().double()).expand(3, -1)
+
+
+def count_sampled(frames: Tensor) -> list[int]:
+    """Count the values of some pixels of frames ``[B, H, W, C]``, whatever channel they are in: 256 whole numbers."""
+    counts = torch.stack([count_colors(*sample_pixels(frame))[:3].sum(dim=0) for frame in frames.movedim(-1, 1)])
+    levels: list[int] = counts.sum(dim=0).long().tolist()
+    return levels
 
 
 def shares(counts: Tensor) -> Tensor:
