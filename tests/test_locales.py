@@ -18,7 +18,7 @@ SAME: dict[str, set[str]] = {
     "fr": {"image", "images", "image 2", "image 3", "rotations", "photo", "luminance", "lut"},
     "es": {"lut", "normal", "retina"},
     "pt-BR": {"lut", "normal", "retina", "linear", "fade"},
-    **dict.fromkeys(("zh", "zh-TW", "ja", "ko", "ru"), {"lut"}),
+    **{language: {"lut"} for language in ("zh", "zh-TW", "ja", "ko", "ru")},
 }
 # Options that are names, and the same in every language.
 NAMES = {"rgb", "lab", "oklab", "ycbcr", "cpu", "gpu"}
@@ -30,11 +30,12 @@ SCRIPTS: dict[str, Callable[[str], bool]] = {
     "ru": lambda text: bool(re.search("[\u0400-\u04ff]", text)),
 }
 # Characters of words that these texts use, as China and as Taiwan write them.
-PAIRS = (
-    "图圖 颜顏 参參 个個 应應 处處 帧幀 单單 变變 输輸 对對 测測 红紅 绿綠 间間 设設 随隨 机機 宽寬 线線 数數 专專 张張 与與 为為 时時 会會 后後 "
-    "从從 连連 样樣 结結 过過 这這 该該 边邊 点點 远遠 运運 还還 进進 产產 级級 视視 频頻 缩縮 载載 储儲 选選 择擇 读讀 写寫 转轉 换換 规規 质質 标標"
-).split()
-SIMPLIFIED, TRADITIONAL = ({pair[way] for pair in PAIRS} for way in (0, 1))
+SIMPLIFIED = set(
+    "图颜参个应处帧单变输对测红绿间设随机宽线数专张与为时会后从连样结过这该边点远运还进产级视频缩载储选择读写转换规质标"
+)
+TRADITIONAL = set(
+    "圖顏參個應處幀單變輸對測紅綠間設隨機寬線數專張與為時會後從連樣結過這該邊點遠運還進產級視頻縮載儲選擇讀寫轉換規質標"
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ NOTHING: dict[str, list[str]] = {"missing": [], "superfluous": [], "empty": []}
 
 def label(page: dict[str, str], option: str) -> str:
     """What the page shows for an option, without what stands in brackets behind it."""
-    return re.split(r" ?[(（]", page.get(f"histogramMatch/options/{option}", option))[0]
+    return re.split(" ?[(\uff08]", page.get(f"histogramMatch/options/{option}", option))[0]
 
 
 def mentioned(text: str, choices: set[str]) -> set[str]:
@@ -67,13 +68,17 @@ def mentioned(text: str, choices: set[str]) -> set[str]:
     return found | {name for name in choices if "_" in name and name in text}
 
 
-def missing_quotes(key: str, english: dict[str, str], other: dict[str, str], page: dict[str, str], known: set[str]) -> list[str]:
+def missing_quotes(
+    key: str, english: dict[str, str], other: dict[str, str], page: dict[str, str], known: set[str]
+) -> list[str]:
     """Numbers, options, inputs and nodes that the English text names and the translation does not."""
     text, translated = english[key], other[key].lower()
     node = key.split("/")[0]
     missing = [number for number in re.findall(r"-?\d+(?:\.\d+)?", text) if number not in translated.replace(",", ".")]
     missing += [
-        option for option in mentioned(text, known) if option not in translated and label(page, option).lower() not in translated
+        option
+        for option in mentioned(text, known)
+        if option not in translated and label(page, option).lower() not in translated
     ]
     for name in (key.split("/")[2] for key in english if key.startswith(f"{node}/inputs/") and key.endswith("/name")):
         if "_" in name and name in text and other[f"{node}/inputs/{name}/name"].lower() not in translated:
