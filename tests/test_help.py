@@ -91,14 +91,17 @@ def test_a_page_calls_things_as_the_node_does(node: str, language: str) -> None:
     text = page(node, language)
     assert text.splitlines()[0] == f"# {texts['display_name']}"
     wrong = []
-    for cell, *_ in rows(text):
-        for name in ids(cell):
-            told = texts["inputs"].get(name, {}).get("name") or re.split(" ?[(\uff08]", labels.get(name, ""))[0]
-            if told and told not in cell:
-                wrong.append((name, told, cell))
+    for (english, *_), (cell, *_) in zip(rows(page(node, "en")), rows(text), strict=True):
+        if not re.fullmatch(r"(?:\w+ )?`[^`]+`", english):
+            continue
+        (name,) = ids(cell)
+        told = texts["inputs"].get(name, {}).get("name") or re.split(" ?[(\uff08]", labels.get(name, ""))[0]
+        wrong += [(name, told, cell)] if told not in cell else []
     assert wrong == []
     # What is left of a page without names, code and addresses has no word of English.
-    assert re.findall(r"\b(?:the|and|of|is|are|with|for|picture|frame|image)\b", KEPT.sub("", text), re.I) == []
+    assert (
+        re.findall(r"\b(?:the|and|of|is|are|with|for|picture|frame|image)\b", KEPT.sub("", text.replace("**", "")), re.I) == []
+    )
 
 
 @pytest.mark.parametrize("language", ["en", *TRANSLATED])
