@@ -21,7 +21,7 @@ COLUMNS = 2
 # Pictures of the help are looked at in a panel of some 400 pixels.
 LARGEST = 300_000
 # Words that stand in a page of any language: names.
-KEPT = re.compile(r"`[^`]*`|\]\([^)]*\)|\*[^*]+\*|https?://\S+")
+KEPT = re.compile(r"`[^`]*`|\]\([^)]*\)|\*[^*]+\*|https?://\S+|scikit-image")
 
 
 def page(node: str, language: str) -> str:
