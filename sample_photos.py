@@ -26,7 +26,7 @@ def sample_photo(photo: str, kind: str = KINDS[0], frames: int = 24) -> Tensor:
         photo: one of :data:`PHOTOS`.
         kind: one of :data:`KINDS`. ``"picture"``: the photo as it is. ``"pan"``: three quarters of it, from its left to its
             right. ``"crossing object"``: an orange disk moves through it. ``"fade"``: it comes out of a blue dark.
-            ``"cut"``: from the middle on, the next of the photos is there.
+            ``"cut"``: from the middle on, the next of the photos is there, cut to the same size.
         frames: of a clip, 2 or more.
 
     Returns:
@@ -58,6 +58,15 @@ def _resized(picture: Tensor, size: list[int]) -> Tensor:
     return channels.clamp(0, 1).movedim(1, -1).contiguous()
 
 
+def _middle(picture: Tensor, height: int, width: int) -> Tensor:
+    """As much of the middle as there is in the proportions of that size, at that size."""
+    had = picture.shape[1:3]
+    scale = max(height / had[0], width / had[1])
+    rows, columns = min(had[0], round(height / scale)), min(had[1], round(width / scale))
+    top, left = (had[0] - rows) // 2, (had[1] - columns) // 2
+    return _resized(picture[:, top : top + rows, left : left + columns], [height, width])
+
+
 def _pan(picture: Tensor, _photo: str, times: Tensor) -> Tensor:
     width = picture.shape[2] * 3 // 4
     firsts = (times * (picture.shape[2] - width)).round().int().tolist()
@@ -78,7 +87,7 @@ def _fade(picture: Tensor, _photo: str, times: Tensor) -> Tensor:
 
 
 def _cut(picture: Tensor, photo: str, times: Tensor) -> Tensor:
-    other = _resized(_load(PHOTOS[(PHOTOS.index(photo) + 1) % len(PHOTOS)]), list(picture.shape[1:3]))
+    other = _middle(_load(PHOTOS[(PHOTOS.index(photo) + 1) % len(PHOTOS)]), *picture.shape[1:3])
     first = int((times < 0.5).sum())
     return torch.cat([picture.expand(first, -1, -1, -1), other.expand(len(times) - first, -1, -1, -1)])
 
