@@ -1,0 +1,62 @@
+"""Workflows as the page saves them, and what it sends of them to ComfyUI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from comfyui_location import ROOT
+
+TEMPLATES = sorted(ROOT.glob("example_workflows/*.json"))
+BLUEPRINTS = sorted(ROOT.glob("subgraphs/*.json"))
+NOTES = ("Note", "MarkdownNote")
+_WIDGETS = ("COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "CURVE")
+_MUTED = 2
+
+
+def template(name: str) -> dict[str, Any]:
+    """A workflow of the templates."""
+    return read(ROOT / "example_workflows" / f"{name}.json")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A workflow from a file."""
+    workflow: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return workflow
+
+
+def prompt_of(workflow: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
+    """What the page makes of a workflow without subgraphs: widgets take their values by position, sockets what is linked to them.
+
+    Args:
+        workflow: as the page saves it.
+        described: what ComfyUI answers to ``/object_info``.
+    """
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] in NOTES or node["mode"] == _MUTED:
+            continue
+        inputs = inputs_of(described[node["type"]])
+        # A workflow that is older than a widget has no value for it.
+        values = dict(zip(widgets_of(described[node["type"]]), node.get("widgets_values", []), strict=False))
+        linked = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
+        assert linked.keys() <= inputs.keys()
+        prompt[str(node["id"])] = {
+            "class_type": node["type"],
+            "inputs": values | linked,
+            "_meta": {"title": node.get("title", node["type"])},
+        }
+    return prompt
+
+
+def inputs_of(description: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a node by their names, in the order of the page."""
+    inputs: dict[str, Any] = {**description["input"].get("required", {}), **description["input"].get("optional", {})}
+    return inputs
+
+
+def widgets_of(description: dict[str, Any]) -> list[str]:
+    """Names of the inputs of a node that are widgets, in the order in which workflows hold their values."""
+    return [name for name, (kind, *_) in inputs_of(description).items() if isinstance(kind, list) or kind in _WIDGETS]
