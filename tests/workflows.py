@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from comfyui_location import ROOT
+from comfyui_server import ComfyUI
+from PIL import Image, ImageSequence
 
 TEMPLATES = sorted(ROOT.glob("example_workflows/*.json"))
 BLUEPRINTS = sorted(ROOT.glob("subgraphs/*.json"))
@@ -60,3 +63,26 @@ def inputs_of(description: dict[str, Any]) -> dict[str, Any]:
 def widgets_of(description: dict[str, Any]) -> list[str]:
     """Names of the inputs of a node that are widgets, in the order in which workflows hold their values."""
     return [name for name, (kind, *_) in inputs_of(description).items() if isinstance(kind, list) or kind in _WIDGETS]
+
+
+def run_workflow(comfyui: ComfyUI, workflow: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Run a workflow, and return what its nodes show by their titles: uint8, ``[B, H, W, C]``.
+
+    Animations are written without loss, so that their pixels can be compared.
+    """
+    prompt = prompt_of(workflow, comfyui.get("/object_info"))
+    for node in prompt.values():
+        if node["class_type"] == "SaveAnimatedWEBP":
+            node["inputs"]["lossless"] = True
+    shown = {}
+    for node, output in comfyui.run(prompt)["outputs"].items():
+        files = [comfyui.folder / one["type"] / one["subfolder"] / one["filename"] for one in output.get("images", [])]
+        if files:
+            shown[prompt[node]["_meta"]["title"]] = np.stack([frame for file in files for frame in frames_of(file)])
+    return shown
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    """The frames of a picture or an animation, each ``[H, W, C]``."""
+    with Image.open(path) as opened:
+        return [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(opened)]
