@@ -30,7 +30,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def prompt_of(workflow: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
-    """What the page makes of a workflow without subgraphs: widgets take their values by position, sockets what is linked to them.
+    """What the page makes of a workflow: widgets take their values by position, sockets what is linked to them.
 
     Args:
         workflow: as the page saves it.
@@ -73,9 +73,9 @@ def run_workflow(comfyui: ComfyUI, workflow: dict[str, Any]) -> dict[str, np.nda
     prompt = prompt_of(workflow, comfyui.get("/object_info"))
     for node in prompt.values():
         if node["class_type"] == "SaveAnimatedWEBP":
-            node["inputs"]["lossless"] = True
+            node["inputs"] |= {"lossless": True, "method": "fastest"}
     shown = {}
-    for node, output in comfyui.run(prompt)["outputs"].items():
+    for node, output in comfyui.run(prompt, workflow)["outputs"].items():
         files = [comfyui.folder / one["type"] / one["subfolder"] / one["filename"] for one in output.get("images", [])]
         if files:
             shown[prompt[node]["_meta"]["title"]] = np.stack([frame for file in files for frame in frames_of(file)])
