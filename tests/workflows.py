@@ -36,19 +36,41 @@ def prompt_of(workflow: dict[str, Any], described: dict[str, Any]) -> dict[str, 
         workflow: as the page saves it.
         described: what ComfyUI answers to ``/object_info``.
     """
-    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    links = {number: [str(source), output] for number, source, output, *_ in workflow["links"]}
+    return _prompt(workflow["nodes"], links, described)
+
+
+def prompt_of_blueprint(
+    blueprint: dict[str, Any], described: dict[str, Any], given: dict[str, list[Any]]
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """What the page makes of the nodes in a blueprint, and where its outputs come from.
+
+    Args:
+        blueprint: as the page saves it.
+        described: what ComfyUI answers to ``/object_info``.
+        given: for the blueprint's inputs that are linked, by their names, the node and its output.
+    """
+    (inside,) = blueprint["definitions"]["subgraphs"]
+    links = {}
+    for link in inside["links"]:
+        source, output = link["origin_id"], link["origin_slot"]
+        links[link["id"]] = [str(source), output] if source >= 0 else given.get(inside["inputs"][output]["name"])
+    outputs = {output["name"]: links[output["linkIds"][0]] for output in inside["outputs"]}
+    return _prompt(inside["nodes"], links, described), outputs
+
+
+def _prompt(nodes: list[dict[str, Any]], links: dict[int, list[Any] | None], described: dict[str, Any]) -> dict[str, Any]:
     prompt = {}
-    for node in workflow["nodes"]:
+    for node in nodes:
         if node["type"] in NOTES or node["mode"] == _MUTED:
             continue
-        inputs = inputs_of(described[node["type"]])
-        # A workflow that is older than a widget has no value for it.
+        # A workflow that is older than a widget has no value for it, and the page keeps some that are no inputs.
         values = dict(zip(widgets_of(described[node["type"]]), node.get("widgets_values", []), strict=False))
         linked = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
-        assert linked.keys() <= inputs.keys()
+        assert {name.split(".")[0] for name in linked} <= inputs_of(described[node["type"]]).keys()
         prompt[str(node["id"])] = {
             "class_type": node["type"],
-            "inputs": values | linked,
+            "inputs": values | {name: source for name, source in linked.items() if source},
             "_meta": {"title": node.get("title", node["type"])},
         }
     return prompt
