@@ -63,8 +63,8 @@ def test_links_lead_where_they_say_and_each_widget_has_its_value(path: Path, com
         for name, value in values.items():
             kind, options = inputs[name][0], inputs[name][1] if len(inputs[name]) > 1 else {}
             offered = kind if isinstance(kind, list) else options.get("options", [value])
-            # A file that is not there yet is the one thing that may be named and not be offered.
-            assert value in offered, (node["type"], name)
+            # What the template itself writes in its first run is read by a node that is muted till then.
+            assert value in offered or (node["type"], node["mode"]) == ("ColorTransformLoadLUT", 2), (node["type"], name)
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
@@ -180,10 +180,7 @@ def test_a_lut_is_exported_and_loaded_again(server: ComfyUI) -> None:
     assert (server.folder / "output" / "luts" / "look.cube").exists()
     workflow = template(name)
     for node in workflow["nodes"]:
-        if node["mode"]:
-            node["mode"] = 0
-        if node["type"] == "ColorTransformLoadLUT":
-            node["widgets_values"] = ["look.cube"]
+        node["mode"] = 0
     assert np.abs(run_workflow(server, workflow)["The same by the file"].astype(int) - exact).max() <= 1
 
 
