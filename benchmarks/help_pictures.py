@@ -141,9 +141,7 @@ def graded() -> tuple[Image.Image, Image.Image]:
         look = ColorTransform(read_cube(Path(folder, "look.cube")).transform())
     return (
         rows([("", shown(chelsea)), ("", shown(look.apply(chelsea)))]),
-        rows(
-            [("", shown(one)) for one in (rocket, astronaut)], [("", shown(look.apply(one))) for one in (rocket, astronaut)]
-        ),
+        rows([("", shown(one)) for one in (rocket, astronaut)], [("", shown(look.apply(one))) for one in (rocket, astronaut)]),
     )
 
 
