@@ -86,12 +86,12 @@ function show(node, output) {
  * @param {boolean} histograms
  */
 function addPanel(node, histograms) {
-  const panel = new Panel(node, { histograms, onCurves: histograms && hasCurves() ? copyCurves : null });
+  const panel = new Panel(node, histograms, hasCurves() ? copyCurves : null);
   panels.set(node, panel);
   const { onRemoved } = node;
   node.onRemoved = function () {
     onRemoved?.apply(this, arguments);
-    panel.remove();
+    panel.observer.disconnect();
   };
 }
 

@@ -1,15 +1,9 @@
-import { draw, rowsOf } from "./drawing.js";
+import { CHANNELS, draw, rowsOf } from "./drawing.js";
 import { Run } from "./payload.js";
 import { text } from "./texts.js";
 
-/** Heights in pixels of the page. */
-const HEADER = 22;
-const NOTE = 30;
-const BODY = 226;
-const REFERENCE = 96;
-const MARGIN = 10;
-const CHANNELS = /** @type {const} */ (["rgb", "red", "green", "blue", "luminance"]);
-const SHORT = { rgb: "rgb", red: "redShort", green: "greenShort", blue: "blueShort", luminance: "luminanceShort" };
+/** Heights in pixels of the page: of the header, of a note, of the histograms, of a reference alone; and what is around. */
+const [HEADER, NOTE, BODY, REFERENCE, MARGIN] = [22, 30, 226, 96, 10];
 
 /**
  * The panel of a node: a header that folds, what the run has to tell, and the histograms.
@@ -19,10 +13,10 @@ const SHORT = { rgb: "rgb", red: "redShort", green: "greenShort", blue: "blueSho
 export class Panel {
   /**
    * @param {any} node
-   * @param {{histograms: boolean, onCurves: ((node: any, run: Run, index: number) => void) | null}} options whether there are
-   * histograms, not only notes, and what takes curves
+   * @param {boolean} histograms whether there are any, not only notes
+   * @param {((node: any, run: Run, index: number) => void) | null} onCurves takes the curves of a frame, where something can
    */
-  constructor(node, { histograms, onCurves }) {
+  constructor(node, histograms, onCurves) {
     this.node = node;
     this.histograms = histograms;
     this.onCurves = onCurves;
@@ -32,21 +26,18 @@ export class Panel {
     this.notes = [];
     this.shown = 0;
     this.element = make("div", "histogram-match");
-    this.header = make("button", "histogram-match-header", { type: "button" });
-    this.header.addEventListener("click", () => this.fold(this.unfolded));
+    this.header = button("", "", false, () => this.fold(this.unfolded));
+    this.header.className = "histogram-match-header";
     this.list = make("ul", "histogram-match-notes");
     this.body = make("div", "histogram-match-body");
+    // Else the page would drag the node with the slider.
+    this.body.addEventListener("pointerdown", (event) => event.stopPropagation());
     this.canvas = /** @type {HTMLCanvasElement} */ (make("canvas", "histogram-match-canvas"));
     this.element.append(...(histograms ? [this.header, this.list, this.body] : [this.list]));
-    for (const name of ["pointerdown", "wheel"]) {
-      // Else the canvas of the page would drag the node, or zoom.
-      this.body.addEventListener(name, (event) => name !== "wheel" && event.stopPropagation());
-    }
+    const height = () => (this.height ? this.height + 2 * MARGIN : 0);
     this.widget = node.addDOMWidget("histograms", "histogram_match", this.element, {
-      getMinHeight: () => (this.height ? this.height + 2 * MARGIN : 0),
-      getMaxHeight: () => (this.unfolded ? undefined : this.height ? this.height + 2 * MARGIN : 0),
-      getValue: () => undefined,
-      setValue: () => {},
+      getMinHeight: height,
+      getMaxHeight: () => (this.unfolded ? undefined : height()),
       hideOnZoom: false,
       serialize: false,
     });
@@ -62,16 +53,23 @@ export class Panel {
   }
 
   get height() {
-    const body = this.unfolded ? (this.run && !this.run.frames.length ? REFERENCE : BODY) : 0;
+    const body = this.unfolded ? (this.run && !this.run.message.frames.length ? REFERENCE : BODY) : 0;
     return (this.histograms ? HEADER : 0) + NOTE * this.notes.length + body;
+  }
+
+  /** @returns {import("./drawing.js").Channel} */
+  get channel() {
+    const channel = this.node.properties.histograms_channel;
+    return CHANNELS.includes(channel) ? channel : "rgb";
+  }
+
+  get logarithmic() {
+    return Boolean(this.node.properties.histograms_log);
   }
 
   /** @param {boolean} folded */
   fold(folded) {
-    this.resize(() => {
-      this.node.properties.histograms = !folded;
-      this.update();
-    }, true);
+    this.resize(() => (this.node.properties.histograms = !folded), true);
     this.node.graph?.afterChange?.();
   }
 
@@ -82,127 +80,12 @@ export class Panel {
    */
   take(output) {
     const message = output?.histogram_match?.[0];
-    const run = message ? (message === this.run?.message ? this.run : new Run(message)) : null;
-    if (run !== this.run) this.shown = Math.min(this.shown, Math.max(0, (run?.frames.length ?? 1) - 1));
-    this.run = run;
-    const change = () => {
-      this.notes = output?.histogram_match_notes ?? [];
-      this.update();
-    };
-    if (this.notes.length === (output?.histogram_match_notes?.length ?? 0)) change();
-    else this.resize(change, false);
-  }
-
-  /** Makes all elements anew, but for the canvas. */
-  update() {
-    this.element.style.setProperty("--comfy-widget-min-height", `${this.height}`);
-    this.element.style.minHeight = `${this.height}px`;
-    const arrow = this.unfolded ? "▾" : "▸";
-    this.header.replaceChildren(make("span", "", {}, `${arrow} ${text("histograms")}`));
-    this.header.title = text(this.unfolded ? "fold" : "unfold") ?? "";
-    this.list.replaceChildren(...this.notes.map((note) => make("li", "", { title: note }, `⚠ ${note}`)));
-    this.body.hidden = !this.unfolded;
-    if (!this.unfolded) return;
-    if (!this.run) {
-      this.body.replaceChildren(make("p", "histogram-match-empty", {}, text("empty")));
-      return;
-    }
-    this.body.replaceChildren(...(this.run.frames.length ? this.controls() : [this.kept()]), this.canvas);
-    if (this.run.frames.length) this.body.append(...this.figures());
-    this.paint();
-  }
-
-  /** Draws the frame that is chosen. */
-  paint() {
-    if (!this.unfolded || !this.run) return;
-    const frame = this.run.frame(this.shown);
-    const strips = frame
-      ? [
-          { label: text("source") ?? "", bars: frame.source },
-          { label: text("result") ?? "", bars: frame.result },
-          ...(frame.reference ? [{ label: text("reference") ?? "", bars: frame.reference }] : []),
-        ]
-      : [{ label: text("reference") ?? "", bars: this.run.reference(0) }];
-    draw(this.canvas, strips, frame?.curves ?? null, this.channel, this.logarithmic);
-    // For tests, which cannot read bars off a canvas.
-    this.widget.drawn = { frame, strips, channel: this.channel, logarithmic: this.logarithmic, at: performance.now() };
-  }
-
-  get channel() {
-    const channel = this.node.properties.histograms_channel;
-    return CHANNELS.includes(channel) ? channel : "rgb";
-  }
-
-  get logarithmic() {
-    return Boolean(this.node.properties.histograms_log);
-  }
-
-  /** @returns {HTMLElement[]} the choice of channel, scale and frame */
-  controls() {
-    const choose = (/** @type {string} */ name, /** @type {any} */ value) => () => {
-      this.node.properties[name] = value;
-      this.update();
-    };
-    const row = make("div", "histogram-match-row");
-    for (const channel of CHANNELS) {
-      row.append(button(text(SHORT[channel]), text(channel), channel === this.channel, choose("histograms_channel", channel)));
-    }
-    const scale = text(this.logarithmic ? "log" : "linear");
-    row.append(button(scale, text("scale"), this.logarithmic, choose("histograms_log", !this.logarithmic)));
-    const onCurves = this.onCurves;
-    if (onCurves) {
-      const copy = () => this.run && onCurves(this.node, this.run, this.shown);
-      row.append(make("span", "histogram-match-space"), button(text("toCurves"), text("toCurvesHint"), false, copy));
-    }
-    return [row];
-  }
-
-  /** @returns {HTMLElement[]} distances, clipped pixels, and the slider of a clip */
-  figures() {
-    const run = /** @type {Run} */ (this.run);
-    const frame = /** @type {import("./payload.js").Frame} */ (run.frame(this.shown));
-    const mean = (/** @type {number[]} */ values) => {
-      const rows = rowsOf(this.channel);
-      return rows.reduce((sum, row) => sum + values[row], 0) / rows.length;
-    };
-    const percent = (/** @type {number[]} */ values) => `${(100 * mean(values)).toFixed(1)} %`;
-    const levels = (/** @type {number[]} */ values) => (255 * mean(values)).toFixed(1);
-    const line = make("div", "histogram-match-row histogram-match-figures");
-    if (frame.reference) {
-      const distance = text("distance", levels(frame.before), levels(frame.after));
-      line.append(make("span", "", { title: text("distanceHint") ?? "" }, distance));
-    }
-    const clipped = text("clipped", percent(frame.black), percent(frame.white));
-    line.append(make("span", "", { title: text("clippedHint") ?? "" }, clipped));
-    if (run.sampled) line.append(make("span", "", { title: text("sampled") ?? "" }, "≈"));
-    return run.frames.length > 1 ? [line, this.slider(run)] : [line];
-  }
-
-  /**
-   * @param {Run} run
-   * @returns {HTMLElement} chooses the frame
-   */
-  slider(run) {
-    const row = make("label", "histogram-match-row");
-    const input = /** @type {HTMLInputElement} */ (
-      make("input", "", { type: "range", min: "0", max: `${run.frames.length - 1}`, value: `${this.shown}` })
-    );
-    const told = make("span", "histogram-match-figures", {}, text("frame", run.frames[this.shown] + 1, run.total));
-    input.addEventListener("input", () => {
-      this.shown = Number(input.value);
-      told.textContent = text("frame", run.frames[this.shown] + 1, run.total) ?? "";
-      row.previousElementSibling?.replaceWith(this.figures()[0]);
-      this.paint();
-    });
-    row.append(input, told);
-    return row;
-  }
-
-  /** @returns {HTMLElement} how many pictures a reference holds, and where it is kept */
-  kept() {
-    const { pictures = 1, path } = /** @type {Run} */ (this.run).message;
-    const held = pictures === 1 ? text("picture") : text("pictures", pictures);
-    return make("div", "histogram-match-figures", { title: path ?? "" }, path ? `${held}, ${text("kept", path)}` : held);
+    if (message !== this.run?.message) this.run = message ? new Run(message) : null;
+    this.shown = Math.min(this.shown, Math.max(0, (message?.frames.length ?? 1) - 1));
+    const notes = output?.histogram_match_notes ?? [];
+    if (notes.length !== this.notes.length) this.resize(() => (this.notes = notes), false);
+    this.notes = notes;
+    this.update();
   }
 
   /**
@@ -214,6 +97,7 @@ export class Panel {
   resize(change, folding) {
     const before = this.height;
     change();
+    this.update();
     const [width, height] = this.node.size;
     const least = this.node.computeSize();
     // A saved node has room for its notes already, before they are there again.
@@ -222,34 +106,106 @@ export class Panel {
     this.node.setDirtyCanvas?.(true, true);
   }
 
-  /** Lets go of what outlives the element. */
-  remove() {
-    this.observer.disconnect();
+  /** Makes all elements anew, but for the canvas. */
+  update() {
+    this.element.style.setProperty("--comfy-widget-min-height", `${this.height}`);
+    this.element.style.minHeight = `${this.height}px`;
+    this.header.textContent = `${this.unfolded ? "▾" : "▸"} ${text("histograms")}`;
+    this.header.title = text(this.unfolded ? "fold" : "unfold") ?? "";
+    this.list.replaceChildren(...this.notes.map((note) => make("li", "", `⚠ ${note}`, note)));
+    this.body.hidden = !this.unfolded;
+    if (!this.unfolded) return;
+    if (!this.run) this.body.replaceChildren(make("p", "histogram-match-empty", text("empty")));
+    else if (!this.run.message.frames.length) this.body.replaceChildren(this.kept(this.run), this.canvas);
+    else this.body.replaceChildren(this.controls(), this.canvas, this.figures(this.run), ...this.slider(this.run));
+    this.paint();
+  }
+
+  /** Draws the frame that is chosen. */
+  paint() {
+    if (!this.unfolded || !this.run) return;
+    const frame = this.run.frame(this.shown);
+    const { source, result, reference } = frame ?? { reference: this.run.reference(0) };
+    const strips = Object.entries({ source, result, reference }).flatMap(([name, bars]) =>
+      bars ? [{ label: text(name) ?? name, bars }] : [],
+    );
+    draw(this.canvas, strips, frame?.curves, this.channel, this.logarithmic);
+    // For tests, which cannot read bars off a canvas.
+    this.widget.drawn = { frame, strips, channel: this.channel, logarithmic: this.logarithmic, at: performance.now() };
+  }
+
+  /** @returns {HTMLElement} the choice of channel and scale, and what takes the curves */
+  controls() {
+    const choose = (/** @type {string} */ name, /** @type {any} */ value) => () => {
+      this.node.properties[name] = value;
+      this.update();
+    };
+    const row = make("div", "histogram-match-row");
+    for (const channel of CHANNELS) {
+      const short = text(channel === "rgb" ? channel : `${channel}Short`);
+      row.append(button(short, text(channel), channel === this.channel, choose("histograms_channel", channel)));
+    }
+    const scale = text(this.logarithmic ? "log" : "linear");
+    row.append(button(scale, text("scale"), this.logarithmic, choose("histograms_log", !this.logarithmic)));
+    const copy = () => this.run && this.onCurves?.(this.node, this.run, this.shown);
+    if (this.onCurves) row.append(make("span", "histogram-match-space"), button(text("toCurves"), text("toCurvesHint"), false, copy));
+    return row;
+  }
+
+  /** @param {Run} run @returns {HTMLElement} distances and clipped pixels of the frame that is chosen */
+  figures(run) {
+    const frame = /** @type {import("./payload.js").Frame} */ (run.frame(this.shown));
+    const rows = rowsOf(this.channel);
+    const mean = (/** @type {number[]} */ values) => rows.reduce((sum, row) => sum + values[row], 0) / rows.length;
+    const percent = (/** @type {number[]} */ values) => `${(100 * mean(values)).toFixed(1)} %`;
+    const [before, after] = [frame.before, frame.after].map((values) => (255 * mean(values)).toFixed(1));
+    const line = make("div", "histogram-match-row histogram-match-figures");
+    if (frame.reference) line.append(make("span", "", text("distance", before, after), text("distanceHint")));
+    line.append(make("span", "", text("clipped", percent(frame.black), percent(frame.white)), text("clippedHint")));
+    if (run.message.sampled) line.append(make("span", "", "≈", text("sampled")));
+    return line;
+  }
+
+  /** @param {Run} run @returns {HTMLElement[]} what chooses the frame, if there are several */
+  slider(run) {
+    const { frames, total } = run.message;
+    if (frames.length < 2) return [];
+    const row = make("label", "histogram-match-row");
+    const input = /** @type {HTMLInputElement} */ (make("input"));
+    Object.assign(input, { type: "range", min: 0, max: frames.length - 1, value: this.shown });
+    const told = make("span", "histogram-match-figures", text("frame", frames[this.shown] + 1, total));
+    input.addEventListener("input", () => {
+      this.shown = Number(input.value);
+      told.textContent = text("frame", frames[this.shown] + 1, total) ?? "";
+      row.previousElementSibling?.replaceWith(this.figures(run));
+      this.paint();
+    });
+    row.append(input, told);
+    return [row];
+  }
+
+  /** @param {Run} run @returns {HTMLElement} how many pictures a reference holds, and where it is kept */
+  kept(run) {
+    const { pictures = 1, path } = run.message;
+    const held = pictures === 1 ? text("picture") : text("pictures", pictures);
+    return make("div", "histogram-match-figures", path ? `${held}, ${text("kept", path)}` : held, path);
   }
 }
 
-/**
- * @param {string} tag
- * @param {string} name of its class
- * @param {Record<string, string>} attributes
- * @param {string} [content]
- */
-function make(tag, name = "", attributes = {}, content = undefined) {
+/** @param {string} tag @param {string} name of its class @param {string} [content] @param {string} [hint] */
+function make(tag, name = "", content = undefined, hint = "") {
   const element = document.createElement(tag);
-  if (name) element.className = name;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.className = name;
+  element.title = hint;
   if (content !== undefined) element.textContent = content;
   return element;
 }
 
-/**
- * @param {string | undefined} label
- * @param {string | undefined} hint
- * @param {boolean} pressed
- * @param {() => void} onClick
- */
+/** @param {string | undefined} label @param {string | undefined} hint @param {boolean} pressed @param {() => void} onClick */
 function button(label, hint, pressed, onClick) {
-  const made = make("button", "", { type: "button", title: hint ?? "", "aria-pressed": `${pressed}` }, label ?? "");
+  const made = make("button", "", label, hint);
+  made.setAttribute("type", "button");
+  made.setAttribute("aria-pressed", `${pressed}`);
   made.addEventListener("click", onClick);
   return made;
 }
