@@ -32,20 +32,14 @@ export function copyCurves(node, run, index) {
   node.graph.afterChange?.();
 }
 
-/**
- * @param {any} node
- * @returns {{node: any, slot: number} | null} where its image comes from
- */
+/** @param {any} node @returns {{node: any, slot: number} | null} where its image comes from */
 function originOf(node) {
   const number = node.inputs.find((/** @type {any} */ input) => input.name === "image")?.link;
   const link = number === null || number === undefined ? null : node.graph.getLink(number);
   return link ? { node: node.graph.getNodeById(link.origin_id), slot: link.origin_slot } : null;
 }
 
-/**
- * @param {{node: any, slot: number} | null} one
- * @param {{node: any, slot: number} | null} other
- */
+/** @param {{node: any, slot: number} | null} one @param {{node: any, slot: number} | null} other */
 function same(one, other) {
   return Boolean(one && other && one.node === other.node && one.slot === other.slot);
 }

@@ -1,19 +1,14 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { copyCurves, hasCurves } from "./apply_curves.js";
+import { colorCurves } from "./curve_colors.js";
 import { Panel } from "./panel.js";
-import { watchInputs } from "./shown_inputs.js";
-import { loadTexts } from "./texts.js";
+import { labelOptions, watchInputs } from "./shown_inputs.js";
+import { loadTexts, text } from "./texts.js";
 
 const PANELS = ["ImageHistogramMatch", "ImageHistogramSpecify", "ColorTransformFit", "ReferenceHistogram"];
-const OTHERS = [
-  "ColorTransformApply",
-  "ColorTransformSaveLUT",
-  "ColorTransformLoadLUT",
-  "ImageCurvesApply",
-  "ImageHistogramPlot",
-  "HistogramMatchSamplePhoto",
-];
+/** The pack's folder, which is part of the name of its module. */
+const FOLDER = decodeURIComponent(new URL(import.meta.url).pathname.split("/").at(-2) ?? "");
 /** How many of the last runs are looked through for those of a workflow, after the page was loaded anew. */
 const RUNS = 20;
 
@@ -21,31 +16,15 @@ const RUNS = 20;
 const panels = new WeakMap();
 /** @type {Map<string, Panel>} those that are, or were last, in the place of a node */
 const placed = new Map();
-
-/** @param {any} node */
-function ours(node) {
-  return PANELS.includes(node.comfyClass) || OTHERS.includes(node.comfyClass);
-}
+/** @type {Map<string, Promise<Map<string, any>>>} what nodes have sent in the last runs of workflows, since nothing ran */
+const histories = new Map();
 
 /** @returns {any} the graph of the workflow, if there is one yet */
 function root() {
   return app.isGraphReady === false ? null : (app.rootGraph ?? app.graph);
 }
 
-/**
- * @param {any} node
- * @returns {string} under which the page keeps what the node has sent
- */
-function locator(node) {
-  const graph = node.graph;
-  return !graph || graph === graph.rootGraph ? `${node.id}` : `${graph.id}:${node.id}`;
-}
-
-/**
- * @param {any} graph
- * @yields {any} all nodes, also those within subgraphs
- * @returns {Generator<any>}
- */
+/** @param {any} graph @returns {Generator<any>} all nodes, also those within subgraphs */
 function* nodesOf(graph) {
   for (const node of graph?.nodes ?? []) {
     yield node;
@@ -53,38 +32,21 @@ function* nodesOf(graph) {
   }
 }
 
-/** Shows on all nodes what the page knows of their last runs. */
-function refreshAll() {
-  for (const node of nodesOf(root())) refresh(node);
+/** @param {string} id under which the server runs a node: those of the subgraphs around it, then its own @returns {any} */
+function nodeAt(id) {
+  const path = id.split(":");
+  let graph = root();
+  for (const number of path.slice(0, -1)) graph = graph?.getNodeById(number)?.subgraph;
+  return graph?.getNodeById(path[path.length - 1]);
 }
 
-/** @param {any} node */
-function refresh(node) {
-  const place = locator(node);
-  show(node, app.nodeOutputs?.[place]);
-  const panel = panels.get(node);
-  if (!panel) return;
-  const former = placed.get(place);
-  // An undo makes nodes anew, but with Nodes 2.0 the page keeps what the former one has put there.
-  if (former !== panel && former?.element.isConnected && !panel.element.isConnected) former.element.replaceWith(panel.element);
-  placed.set(place, panel);
+/** @param {any} node @returns {string} under which the page keeps what the node has sent */
+function locator(node) {
+  const graph = node.graph;
+  return !graph || graph === graph.rootGraph ? `${node.id}` : `${graph.id}:${node.id}`;
 }
 
-/**
- * @param {any} node
- * @param {any} output what it has sent to the page
- */
-function show(node, output) {
-  const notes = output?.histogram_match_notes?.length;
-  // Nodes without histograms have a panel only once there is something to tell.
-  if (!panels.has(node) && notes && OTHERS.includes(node.comfyClass)) addPanel(node, false);
-  panels.get(node)?.take(output);
-}
-
-/**
- * @param {any} node
- * @param {boolean} histograms
- */
+/** @param {any} node @param {boolean} histograms */
 function addPanel(node, histograms) {
   const panel = new Panel(node, histograms, hasCurves() ? copyCurves : null);
   panels.set(node, panel);
@@ -95,37 +57,51 @@ function addPanel(node, histograms) {
   };
 }
 
-/**
- * @param {string} id under which the server runs a node: those of the subgraphs around it, then its own
- * @returns {any}
- */
-function nodeAt(id) {
-  const path = id.split(":");
-  let graph = root();
-  for (const number of path.slice(0, -1)) graph = graph?.getNodeById(number)?.subgraph;
-  return graph?.getNodeById(path[path.length - 1]);
+/** Shows on all nodes what the page knows of their last runs. */
+function refreshAll() {
+  for (const node of nodesOf(root())) refresh(node);
 }
 
-/** Takes what nodes have sent from the history, after the page was loaded anew. */
+/** @param {any} node */
+function refresh(node) {
+  const place = locator(node);
+  const output = app.nodeOutputs?.[place];
+  // Nodes without histograms have a panel only once there is something to tell.
+  if (!panels.has(node) && output?.histogram_match_notes) addPanel(node, false);
+  const panel = panels.get(node);
+  if (!panel) return;
+  panel.take(output);
+  const former = placed.get(place);
+  // An undo makes nodes anew, but with Nodes 2.0 the page keeps what the former one has put there.
+  if (former !== panel && former?.element.isConnected && !panel.element.isConnected) former.element.replaceWith(panel.element);
+  placed.set(place, panel);
+}
+
+/** Takes from the history what nodes have sent, after the page or a file was loaded. */
 async function restore() {
   const id = root()?.id;
-  const missing = [...nodesOf(root())].some((node) => ours(node) && !app.nodeOutputs[locator(node)]);
+  const missing = [...nodesOf(root())].some((node) => panels.has(node) && !app.nodeOutputs[locator(node)]);
   if (!id || !missing) return;
+  if (!histories.has(id)) histories.set(id, lastOutputs(id));
+  for (const [number, output] of (await histories.get(id)) ?? []) {
+    const node = nodeAt(number);
+    if (node && root()?.id === id) app.nodeOutputs[locator(node)] ??= output;
+  }
+  refreshAll();
+}
+
+/** @param {string} id of a workflow @returns {Promise<Map<string, any>>} what its nodes have sent, by the ids of the server */
+async function lastOutputs(id) {
   const answer = await api.fetchApi(`/history?max_items=${RUNS}`);
-  /** @type {Set<string>} */
-  const decided = new Set();
+  const found = new Map();
   for (const run of Object.values(await answer.json()).reverse()) {
     const [, , prompt, extra] = run.prompt ?? [];
     if (extra?.extra_pnginfo?.workflow?.id !== id) continue;
-    for (const number of Object.keys(prompt)) {
-      // The last run of a node counts, even if it had nothing to tell.
-      if (decided.has(number)) continue;
-      decided.add(number);
-      const node = nodeAt(number);
-      if (node && ours(node) && run.outputs?.[number]) app.nodeOutputs[locator(node)] ??= run.outputs[number];
-    }
+    // The last run of a node counts, even if it had nothing to tell.
+    for (const number of Object.keys(prompt)) if (!found.has(number)) found.set(number, run.outputs?.[number]);
   }
-  refreshAll();
+  const ours = [...found].filter(([, output]) => output?.histogram_match || output?.histogram_match_notes);
+  return new Map(ours);
 }
 
 let waiting = 0;
@@ -149,29 +125,37 @@ app.registerExtension({
     document.head.append(link);
     await loadTexts();
     refreshSoon();
+    api.addEventListener("execution_start", () => histories.clear());
     // What a node told of the run before is not of this one.
     api.addEventListener("executing", ({ detail }) => {
-      const node = detail === null || detail === undefined ? null : nodeAt(`${detail.node ?? detail}`);
-      const output = node && panels.has(node) ? app.nodeOutputs?.[locator(node)] : null;
-      if (!output) return;
+      const node = detail ? nodeAt(`${detail.node ?? detail}`) : null;
+      const output = node && app.nodeOutputs?.[locator(node)];
+      if (!output || !panels.has(node)) return;
       delete output.histogram_match;
       delete output.histogram_match_notes;
       refresh(node);
     });
+    api.addEventListener("executed", ({ detail }) => {
+      const node = nodeAt(`${detail.node}`);
+      if (node) refresh(node);
+    });
+    // The theme has changed.
     new MutationObserver(() => {
       for (const node of nodesOf(root())) panels.get(node)?.paint();
     }).observe(document.documentElement, { attributes: true });
   },
 
   nodeCreated(node) {
+    if (node.constructor.nodeData?.python_module !== `custom_nodes.${FOLDER}`) return;
+    watchInputs(node);
+    labelOptions(node, text);
+    colorCurves(node);
     const histograms = PANELS.includes(node.comfyClass);
-    if (!ours(node)) return;
-    const { onConfigure, onExecuted } = node;
     if (histograms) {
       node.properties.histograms ??= true;
       addPanel(node, true);
     }
-    watchInputs(node);
+    const { onConfigure } = node;
     node.onConfigure = function (/** @type {any} */ saved) {
       onConfigure?.apply(this, arguments);
       // Workflows of before keep their look.
@@ -179,13 +163,7 @@ app.registerExtension({
       panels.get(node)?.update();
       refreshSoon();
     };
-    node.onExecuted = function (/** @type {any} */ output) {
-      onExecuted?.apply(this, arguments);
-      show(node, output);
-    };
   },
 
-  onNodeOutputsUpdated() {
-    refreshSoon();
-  },
+  onNodeOutputsUpdated: refreshSoon,
 });

@@ -83,28 +83,19 @@ function after(owner, name, then) {
   };
 }
 
-/**
- * @param {any} node
- * @returns {number} the height that it needs
- */
+/** @param {any} node @returns {number} the height that it needs */
 function needed(node) {
   const rows = node.widgets.filter((/** @type {any} */ widget) => !widget.hidden).length;
   return node.computeSize()[1] + (window.LiteGraph.vueNodesMode ? rows * TALLER : 0);
 }
 
-/**
- * @param {any} node
- * @param {string} name
- */
+/** @param {any} node @param {string} name */
 function isLinked(node, name) {
   const link = node.inputs.find((/** @type {any} */ input) => input.name === name)?.link;
   return link !== undefined && link !== null;
 }
 
-/**
- * @param {any} node
- * @param {Rule} rule
- */
+/** @param {any} node @param {Rule} rule */
 function holds(node, rule) {
   return Object.entries(rule).every(([name, values]) => {
     const widget = node.widgets.find((/** @type {any} */ one) => one.name === name);
@@ -121,11 +112,7 @@ function isStandIn(node, input) {
   return Boolean(input.widget) && !node.widgets.some((/** @type {any} */ widget) => widget.name === input.widget.name);
 }
 
-/**
- * @param {any} node
- * @param {string} name of the input
- * @param {boolean} hidden
- */
+/** @param {any} node @param {string} name of the input @param {boolean} hidden */
 function setHidden(node, name, hidden) {
   const widget = node.widgets.find((/** @type {any} */ one) => one.name === name);
   if (widget) {

@@ -23,10 +23,7 @@ export function text(key, ...values) {
   return found && values.reduce((/** @type {string} */ line, value, index) => line.replace(`%${index + 1}`, `${value}`), found);
 }
 
-/**
- * @param {Record<string, any>} messages
- * @returns {Record<string, string>} one level, with dots between the names
- */
+/** @param {Record<string, any>} messages @returns {Record<string, string>} one level, with dots between the names */
 function flat(messages) {
   return Object.fromEntries(
     Object.entries(messages).flatMap(([key, value]) =>
