@@ -21,7 +21,8 @@ export function copyCurves(node, run, index) {
   const frame = run.frame(index);
   if (!frame) return;
   const source = originOf(node);
-  const target = node.graph.nodes.find((/** @type {any} */ other) => other.type === TYPE && same(originOf(other), source)) ?? add(node, source);
+  const fits = (/** @type {any} */ other) => other.type === TYPE && JSON.stringify(originOf(other)) === JSON.stringify(source);
+  const target = (source && node.graph.nodes.find(fits)) ?? add(node, source);
   CHANNELS.forEach((channel, row) => {
     const widget = target.widgets.find((/** @type {any} */ one) => one.name === channel);
     widget.value = { points: fitPoints(frame.curves[row], frame.source[row]), interpolation: "monotone_cubic" };
@@ -32,23 +33,14 @@ export function copyCurves(node, run, index) {
   node.graph.afterChange?.();
 }
 
-/** @param {any} node @returns {{node: any, slot: number} | null} where its image comes from */
+/** @param {any} node @returns {{id: any, slot: number} | null} where its image comes from */
 function originOf(node) {
   const number = node.inputs.find((/** @type {any} */ input) => input.name === "image")?.link;
   const link = number === null || number === undefined ? null : node.graph.getLink(number);
-  return link ? { node: node.graph.getNodeById(link.origin_id), slot: link.origin_slot } : null;
+  return link ? { id: link.origin_id, slot: link.origin_slot } : null;
 }
 
-/** @param {{node: any, slot: number} | null} one @param {{node: any, slot: number} | null} other */
-function same(one, other) {
-  return Boolean(one && other && one.node === other.node && one.slot === other.slot);
-}
-
-/**
- * @param {any} node
- * @param {{node: any, slot: number} | null} source
- * @returns {any} a new node right of another, which takes the same image
- */
+/** Adds a node right of another, which takes the same image. @param {any} node @param {{id: any, slot: number} | null} source */
 function add(node, source) {
   const made = window.LiteGraph.createNode(TYPE);
   made.pos = [node.pos[0] + node.size[0] + DISTANCE, node.pos[1]];
@@ -60,6 +52,6 @@ function add(node, source) {
     });
   for (let other; (other = node.graph.nodes.find(covers)); ) made.pos[1] = other.pos[1] + other.size[1] + DISTANCE + 1;
   node.graph.add(made);
-  source?.node?.connect(source.slot, made, made.inputs.findIndex((/** @type {any} */ input) => input.name === "image"));
+  if (source) node.graph.getNodeById(source.id)?.connect(source.slot, made, made.inputs.findIndex((/** @type {any} */ input) => input.name === "image"));
   return made;
 }

@@ -20,23 +20,10 @@ export function rowsOf(channel) {
 /** @param {HTMLElement} element @returns {Theme} */
 function themeOf(element) {
   const style = getComputedStyle(element);
-  const color = (/** @type {string} */ name, /** @type {string} */ other) => style.getPropertyValue(name).trim() || other;
-  const text = color("--fg-color", "#ffffff");
-  return {
-    text,
-    dim: color("--descrip-text", "#999999"),
-    border: color("--border-color", "#4e4e4e"),
-    back: color("--comfy-input-bg", "#222222"),
-    light: brightness(text) < 0.5,
-  };
-}
-
-/** @param {string} color as a canvas takes it @returns {number} 0 black to 1 white */
-function brightness(color) {
-  const context = /** @type {Context} */ (document.createElement("canvas").getContext("2d"));
-  context.fillStyle = color;
-  const digits = /^#(..)(..)(..)$/.exec(`${context.fillStyle}`);
-  return digits ? digits.slice(1).reduce((sum, part) => sum + parseInt(part, 16), 0) / 765 : 1;
+  const [text, dim, border, back] = ["--fg-color", "--descrip-text", "--border-color", "--comfy-input-bg"].map((name) =>
+    style.getPropertyValue(name).trim(),
+  );
+  return { text, dim, border, back, light: !document.body.classList.contains("dark-theme") };
 }
 
 /**
@@ -83,15 +70,8 @@ function drawField(context, theme, box) {
   context.globalAlpha = 1;
 }
 
-/**
- * @param {Context} context
- * @param {Theme} theme
- * @param {Box} box
- * @param {Float64Array[]} bars
- * @param {number[]} rows
- * @param {boolean} logarithmic
- */
-function drawBars(context, theme, box, bars, rows, logarithmic) {
+/** @param {Context} context @param {Theme} theme @param {Box} box @param {Float64Array[]} bars @param {number[]} rows @param {boolean} log */
+function drawBars(context, theme, box, bars, rows, log) {
   // A few bars may be many times as tall as all others: black borders, a white sky. They are cut off.
   const tallest = Math.max(...rows.map((row) => crest(bars[row])));
   if (!tallest) return;
@@ -104,7 +84,7 @@ function drawBars(context, theme, box, bars, rows, logarithmic) {
     const step = box.width / bars[row].length;
     bars[row].forEach((share, bin) => {
       const part = share / tallest;
-      const scaled = logarithmic ? Math.max(0, 1 - Math.log(Math.max(part, LOWEST)) / Math.log(LOWEST)) : part;
+      const scaled = log ? Math.max(0, 1 - Math.log(Math.max(part, LOWEST)) / Math.log(LOWEST)) : part;
       const height = box.height * Math.min(1, scaled) * 0.96;
       // From edge to edge in whole pixels of the page, so that bars do not overlap.
       const [first, last] = [bin, bin + 1].map((edge) => Math.round(2 * edge * step) / 2);

@@ -73,11 +73,7 @@ export class Panel {
     this.node.graph?.afterChange?.();
   }
 
-  /**
-   * Shows what a run has told, or that there is nothing.
-   *
-   * @param {any} output what the node has sent to the page
-   */
+  /** Shows what a run has told, or that there is nothing. @param {any} output what the node has sent to the page */
   take(output) {
     const message = output?.histogram_match?.[0];
     if (message !== this.run?.message) this.run = message ? new Run(message) : null;
@@ -88,12 +84,7 @@ export class Panel {
     this.update();
   }
 
-  /**
-   * Changes what is shown, and the node's height with the panel's.
-   *
-   * @param {() => void} change
-   * @param {boolean} folding whether the user has folded or unfolded it
-   */
+  /** Changes what is shown, and the node's height. @param {() => void} change @param {boolean} folding whether the user does it */
   resize(change, folding) {
     const before = this.height;
     change();

@@ -4,15 +4,10 @@
  * @typedef {{bins: number, total: number, frames: number[], sampled: boolean, data: string, references: string,
  *   reference_of: number[] | null, pictures?: number, path?: string}} Message
  *
- * @typedef {object} Frame Of each four rows: red, green, blue, luminance.
- * @property {Float64Array[]} source shares of all pixels, by bins
- * @property {Float64Array[]} result
- * @property {Float64Array[] | null} reference
- * @property {Uint8Array[]} curves levels that levels have become, half as many as bins, evenly from black to white
- * @property {number[]} before the distance W1 to the reference, of 1
- * @property {number[]} after
- * @property {number[]} black the part of the result's pixels that is black
- * @property {number[]} white
+ * @typedef {{source: Float64Array[], result: Float64Array[], reference: Float64Array[] | null, curves: Uint8Array[],
+ *   before: number[], after: number[], black: number[], white: number[]}} Frame Of each four rows: red, green, blue, luminance.
+ *   Shares of all pixels by bins; levels of 255 that levels have become, half as many as bins, evenly from black to white; the
+ *   distance W1 to the reference, of 1; parts of the result's pixels.
  */
 
 const NUMBERS = 24;

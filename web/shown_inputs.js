@@ -1,4 +1,5 @@
 import { app } from "../../scripts/app.js";
+import { text } from "./texts.js";
 
 /** How much taller than on the canvas a widget is with Nodes 2.0, which the page does not count. */
 const TALLER = 4;
@@ -57,23 +58,14 @@ export function watchInputs(node, nodeData = node.constructor.nodeData) {
   change();
 }
 
-/**
- * Labels the options of a node's widgets; their values stay as they are.
- *
- * @param {any} node
- * @param {(key: string) => string | undefined} text the label of an option under the key `options.<value>`
- */
-export function labelOptions(node, text) {
-  for (const widget of node.widgets ?? []) {
-    if (widget.type === "combo") widget.options.getOptionLabel = (/** @type {any} */ value) => text(`options.${value}`) ?? String(value ?? "");
+/** Labels the options of a node's widgets; their values stay as they are. @param {any} node */
+export function labelOptions(node) {
+  for (const { type, options } of node.widgets ?? []) {
+    if (type === "combo") options.getOptionLabel = (/** @type {any} */ value) => text(`options.${value}`) ?? String(value ?? "");
   }
 }
 
-/**
- * @param {any} owner
- * @param {string} name of a function of it, that may be missing
- * @param {(...given: any[]) => void} then what is called after it with the same
- */
+/** Calls a function after another of an owner. @param {any} owner @param {string} name @param {(...given: any[]) => void} then */
 function after(owner, name, then) {
   const before = owner[name];
   owner[name] = function (/** @type {any[]} */ ...given) {
@@ -103,11 +95,7 @@ function holds(node, rule) {
   });
 }
 
-/**
- * @param {any} node
- * @param {any} input
- * @returns {boolean} whether it is a socket that is hidden: both canvases leave out unlinked ones that belong to a widget
- */
+/** Whether a socket is hidden: both canvases leave out unlinked ones that belong to a widget. @param {any} node @param {any} input */
 function isStandIn(node, input) {
   return Boolean(input.widget) && !node.widgets.some((/** @type {any} */ widget) => widget.name === input.widget.name);
 }
