@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_count, check_frames
+from ..kernels.workers import map_frames
 from .drawing import CHANNELS, SCALES, draw_histograms
 from .level_counts import count_levels
 
@@ -59,7 +60,7 @@ def plot_histograms(
 
 
 def _counted(name: str, frames: Tensor) -> Tensor:
-    counts = torch.stack([count_levels(frame) for frame in frames.movedim(-1, 1)]).sum(dim=0)
+    counts = torch.stack(list(map_frames(count_levels, frames.movedim(-1, 1), together=len(frames) > 1))).sum(dim=0)
     if not counts.any(dim=1).all():
         raise ValueError(f"{name}: expected finite values in each channel, got none")
     return counts

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..clip.histograms import count_colors, sample_pixels
 from ..kernels.levels import LEVELS, count
+from ..kernels.workers import by_stripes, map_frames
 from ..methods.color_space import luma
 
 ROWS = ("red", "green", "blue", "luminance")
@@ -28,8 +29,10 @@ def count_levels(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
     counts = count(colors, weights=weights).cpu().double()
     if len(colors) == 1:
         return _by_8bit(counts).expand(len(ROWS), -1)
-    inside = torch.where(colors.isfinite(), colors.clamp(0, 1), math.nan)
-    return _by_8bit(torch.cat([counts, count(luma(inside), weights=weights).cpu().double()]))
+    brightness = colors.new_empty(1, *colors.shape[1:])
+    with torch.no_grad():
+        by_stripes(_write_luma, colors, brightness)
+    return _by_8bit(torch.cat([counts, count(brightness, weights=weights).cpu().double()]))
 
 
 def by_rows(counts: Tensor) -> Tensor:
@@ -39,7 +42,11 @@ def by_rows(counts: Tensor) -> Tensor:
 
 def count_sampled(frames: Tensor) -> list[int]:
     """Count the values of some pixels of frames ``[B, H, W, C]``, whatever channel they are in: 256 whole numbers."""
-    counts = torch.stack([count_colors(*sample_pixels(frame))[:3].sum(dim=0) for frame in frames.movedim(-1, 1)])
+
+    def count_frame(frame: Tensor) -> Tensor:
+        return count_colors(*sample_pixels(frame))[:3].sum(dim=0)
+
+    counts = torch.stack(list(map_frames(count_frame, frames.movedim(-1, 1), together=True)))
     levels: list[int] = counts.sum(dim=0).long().tolist()
     return levels
 
@@ -74,6 +81,10 @@ def resampled(shares: NDArray[np.float64], number: int, bridged: bool = False) -
     places, below = np.stack([begins, ends], axis=1).ravel(), np.stack([np.append(0.0, total[:-1]), total], axis=1).ravel()
     means: NDArray[np.float64] = np.diff(np.interp(np.linspace(0, BINS, number + 1), places, below)) * number / BINS
     return means
+
+
+def _write_luma(colors: Tensor, out: Tensor) -> None:
+    out.copy_(luma(torch.where(colors.isfinite(), colors.clamp(0, 1), math.nan)))
 
 
 def _by_8bit(counts: Tensor) -> Tensor:
