@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import Editor, OpenEditor
 from comfyui_server import ComfyUI
 
-playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
 COLORS = ["rgb(229, 72, 77)", "rgb(48, 164, 108)", "rgb(76, 141, 255)"]
-READY = "() => window.app?.graph && window.app.extensionManager"
 # Curves are in the corner of what is seen; a photo goes in, and a preview makes it run.
 BUILD = """() => {
     const graph = app.graph, canvas = app.canvas
@@ -36,50 +33,23 @@ BUILD = """() => {
 POINTS = "() => app.graph.nodes.find((node) => node.type === 'ImageCurvesApply').widgets.slice(0, 3).map((w) => w.value.points)"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("no chromium")
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=path, args=FLAGS.split())
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def page(comfyui: ComfyUI, browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The page of a ComfyUI that draws curves, with Nodes 2.0 or without, in a palette."""
+@pytest.fixture(autouse=True)
+def _draws_curves(comfyui: ComfyUI) -> None:
     if not comfyui.get("/object_info/ImageCurvesApply"):
         pytest.skip("this ComfyUI draws no curves")
-    nodes_2, palette = request.param
-    context = browser.new_context(viewport={"width": 1500, "height": 1100})
-    opened = context.new_page()
-    errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    settings = {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": nodes_2, "Comfy.ColorPalette": palette}
-    comfyui.post("/settings", settings)
-    opened.goto(comfyui.address)
-    opened.wait_for_function(READY, timeout=120_000)
-    opened.wait_for_timeout(2000)
-    opened.keyboard.press("Escape")
-    opened.evaluate(BUILD)
-    yield opened
-    context.close()
-    comfyui.post("/settings", {"Comfy.VueNodes.Enabled": False, "Comfy.ColorPalette": "dark"})
-    assert errors == []
 
 
-def run(comfyui: ComfyUI, page: Any) -> dict[str, Any]:
-    """Press Run, wait for the end, and return what the history says of the last prompt."""
-    before = set(comfyui.get("/history"))
-    page.evaluate("() => app.queuePrompt(0)")
-    for _ in range(600):
-        after = comfyui.get("/history")
-        if new := [ended for name, ended in after.items() if name not in before and ended["status"]["completed"]]:
-            return dict(new[0])
-        page.wait_for_timeout(100)
-    raise TimeoutError(comfyui.log.read_text()[-2000:])
+def opened(open_editor: OpenEditor, nodes2: bool, palette: str = "dark", locale: str = "en") -> Editor:
+    """A page with the three nodes."""
+    editor = open_editor(nodes2, palette, locale)
+    editor.evaluate(BUILD)
+    editor.settle()
+    return editor
+
+
+def ran(editor: Editor) -> dict[str, Any]:
+    """Run what is on the canvas; what the history says of it."""
+    return editor.comfyui.wait(editor.queue()["prompt_id"])
 
 
 def place(editor: Any, x: float, y: float) -> tuple[float, float]:
@@ -95,8 +65,10 @@ def drag(page: Any, editor: Any, old: tuple[float, float], new: tuple[float, flo
     page.mouse.up()
 
 
-@pytest.mark.parametrize("page", [(True, "dark"), (True, "light")], indirect=True, ids=["dark", "light"])
-def test_curves_are_dragged_before_a_histogram(comfyui: ComfyUI, page: Any) -> None:
+@pytest.mark.parametrize("palette", ["dark", "light"])
+def test_curves_are_dragged_before_a_histogram(open_editor: OpenEditor, palette: str) -> None:
+    editor = opened(open_editor, True, palette)
+    page = editor.page
     editors = page.get_by_test_id("curve-editor")
     editors.nth(2).wait_for()
     assert editors.count() == 3
@@ -110,7 +82,7 @@ def test_curves_are_dragged_before_a_histogram(comfyui: ComfyUI, page: Any) -> N
     np.testing.assert_allclose(red, [[0, 0], [0.4, 0.7], [1, 1]], atol=0.02)
     np.testing.assert_allclose(green, [[0, 0], [0.9, 0.6]], atol=0.02)
     assert blue == [[0, 0], [1, 1]]
-    outputs = run(comfyui, page)["outputs"]
+    outputs = ran(editor)["outputs"]
     (counts,) = [told["histogram"] for told in outputs.values() if "histogram" in told]
     drawn = page.get_by_test_id("histogram-path")
     drawn.nth(2).wait_for(state="attached")
@@ -122,18 +94,28 @@ def test_curves_are_dragged_before_a_histogram(comfyui: ComfyUI, page: Any) -> N
         assert drawn.nth(number).evaluate(style, "fill") == editors.nth(number).evaluate(style, "color")
 
 
-@pytest.mark.parametrize("page", [(True, "dark"), (False, "dark")], indirect=True, ids=["nodes 2", "classic"])
-def test_curves_stay_in_a_workflow(comfyui: ComfyUI, page: Any) -> None:
+@pytest.mark.parametrize("nodes2", [True, False], ids=["nodes 2", "classic"])
+def test_curves_stay_in_a_workflow(open_editor: OpenEditor, nodes2: bool) -> None:
+    editor = opened(open_editor, nodes2)
     curve = {"points": [[0, 0.2], [0.5, 0.9], [1, 0.4]], "interpolation": "linear"}
     find = "app.graph.nodes.find((node) => node.type === 'ImageCurvesApply')"
-    page.evaluate(f"(curve) => {{ {find}.widgets[1].value = curve }}", curve)
-    saved = page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
+    editor.evaluate(f"(curve) => {{ {find}.widgets[1].value = curve }}", curve)
+    saved = editor.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
     (node,) = [node for node in saved["nodes"] if node["type"] == "ImageCurvesApply"]
     straight = {"points": [[0, 0], [1, 1]], "interpolation": "monotone_cubic"}
     assert node["widgets_values"] == [straight, curve, straight, 1, "auto"]
-    page.evaluate("async (saved) => { await app.loadGraphData(saved) }", saved)
-    assert page.evaluate(POINTS) == [straight["points"], curve["points"], straight["points"]]
-    ended = run(comfyui, page)
-    assert ended["status"]["status_str"] == "success"
-    (inputs,) = [one["inputs"] for one in ended["prompt"][2].values() if one["class_type"] == "ImageCurvesApply"]
+    editor.load(saved)
+    assert editor.evaluate(POINTS) == [straight["points"], curve["points"], straight["points"]]
+    (inputs,) = [one["inputs"] for one in ran(editor)["prompt"][2].values() if one["class_type"] == "ImageCurvesApply"]
     assert inputs["green"] == curve
+
+
+def test_curves_are_named_in_the_language_of_the_page(open_editor: OpenEditor) -> None:
+    editor = opened(open_editor, True, locale="zh")
+    curves = editor.page.get_by_test_id("curve-editor")
+    curves.nth(2).wait_for()
+    names = editor.evaluate(
+        "() => app.graph.nodes.find((node) => node.type === 'ImageCurvesApply').widgets.map((w) => w.label)"
+    )
+    shown = [curves.nth(n).evaluate("(svg) => getComputedStyle(svg.parentElement, '::before').content") for n in range(3)]
+    assert [json.loads(name) for name in shown] == names[:3]
