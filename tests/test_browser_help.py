@@ -9,25 +9,26 @@ from typing import Any
 import pytest
 from browser import Editor, OpenEditor
 from comfyui_server import ComfyUI
-from locale_files import flat, inputs, options, read, schemas
+from locale_files import inputs, options, read, schemas
 from test_help import page, shape
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
-ASIAN = ("zh", "zh-TW", "ja")
-# Names of methods, of color spaces, of people, of devices, of file formats, and what a user has typed.
-NAMES = "pytorch skimage Reinhard MKL MVGD mkl mvgd hm RGB Lab Oklab YCbCr CPU GPU LUT Chelsea look".split()
+# Names: of methods, of color spaces, of people, of devices, of files, of the pack, and what a user has typed.
+NAMES = re.compile(
+    r"pytorch|skimage|Reinhard|hm-mkl-hm|MKL|MVGD|RGB|Lab|Oklab|YCbCr|CPU|GPU|LUT|Chelsea|comfyui-histogram-match|look", re.I
+)
 ADD = """([names, columns]) => {
     window.app.graph.clear();
     names.forEach((name, index) => {
         const node = LiteGraph.createNode(name);
-        node.pos = [40 + 340 * (index % columns), 80 + 520 * Math.floor(index / columns)];
+        node.pos = [60 + 360 * (index % columns), 60 + 640 * Math.floor(index / columns)];
         window.app.graph.add(node);
     });
 }"""
 SELECT = "() => { const {canvas, graph} = window.app; canvas.selectNode(graph.nodes[0]); canvas.setDirty(true, true); }"
 # What either canvas draws of nodes: titles, names of sockets, and labels of widgets with all that they offer.
-SHOWN = """() => window.app.graph.nodes.flatMap((node) => [
+KNOWN = """() => window.app.graph.nodes.flatMap((node) => [
     node.title,
     ...[...node.inputs ?? [], ...node.outputs ?? []].map((slot) => slot.label || slot.localized_name || slot.name),
     ...(node.widgets ?? []).filter((widget) => widget.type !== "custom" && !widget.element).flatMap((widget) => [
@@ -40,11 +41,13 @@ PICTURES = """async (help) => Promise.all([...help.querySelectorAll("img")].map(
     await picture.decode();
     return [picture.getAttribute("src"), picture.naturalWidth];
 }))"""
+# How much of each table would have to be scrolled to.
+BEYOND = "(help) => [...help.querySelectorAll('table')].map((table) => table.scrollWidth - table.clientWidth)"
 
 
 def english(texts: list[str]) -> list[str]:
     """The texts that have a word in Latin letters which is no name."""
-    return sorted({text for text in texts if set(re.findall("[A-Za-z]{2,}", text)) - set(NAMES)})
+    return sorted({text for text in texts if re.search("[A-Za-z]{2,}", NAMES.sub("", text))})
 
 
 def open_help(editor: Editor, node: str) -> Any:
@@ -58,59 +61,34 @@ def open_help(editor: Editor, node: str) -> Any:
     return help_page
 
 
-@pytest.mark.parametrize("language", ["en", *ASIAN])
-def test_the_help_of_each_node_opens_with_its_pictures(open_editor: OpenEditor, comfyui: ComfyUI, language: str) -> None:
+@pytest.mark.parametrize(("language", "count"), [("en", 10), ("zh", 2), ("ja", 2)])
+def test_the_help_opens_with_its_pictures(open_editor: OpenEditor, comfyui: ComfyUI, language: str, count: int) -> None:
     editor = open_editor(locale=language)
-    for node in schemas(comfyui):
-        help_page = open_help(editor, node)
-        text = page(node, language)
+    for node in list(schemas(comfyui))[:count]:
+        help_page, text = open_help(editor, node), page(node, language)
         help_page.get_by_role("heading", level=1, name=text.splitlines()[0].removeprefix("# "), exact=True).wait_for()
         pictures = help_page.evaluate(PICTURES)
         assert [source.split("/docs/")[1] for source, _ in pictures] == shape(text)["pictures"]
         assert all(width >= 400 for _, width in pictures)
-        # Nothing has to be scrolled sideways.
-        tables = help_page.evaluate("(help) => [...help.querySelectorAll('table')].map((one) => one.scrollWidth - one.clientWidth)")
-        assert max(tables) <= 1, node
-
-
-@pytest.mark.parametrize("language", ASIAN)
-def test_nodes_have_no_english_left(open_editor: OpenEditor, comfyui: ComfyUI, language: str, tmp_path: Path) -> None:
-    editor = open_editor(locale=language)
-    nodes = schemas(comfyui)
-    editor.evaluate(ADD, [list(nodes), 4])
-    editor.settle()
-    shown = editor.evaluate(SHOWN)
-    editor.screenshot(tmp_path / f"{language}.png")
-    assert english(shown) == []
-    labels = read(language, "main")["histogramMatch"]["options"]
-    assert {labels[option] for node in nodes.values() for name in inputs(node) for option in options(node, name)} <= set(shown)
+        assert max(help_page.evaluate(BEYOND)) <= 1, f"{node}: a table is wider than the panel"
 
 
 @pytest.mark.parametrize("language", ["zh", "ja"])
-def test_nodes_drawn_as_html_have_no_english_left(
-    open_editor: OpenEditor, comfyui: ComfyUI, language: str, tmp_path: Path
-) -> None:
-    editor = open_editor(nodes2=True, locale=language)
-    nodes = schemas(comfyui)
-    editor.evaluate(ADD, [list(nodes), 4])
-    editor.evaluate("() => { window.app.canvas.ds.scale = 0.7; window.app.canvas.setDirty(true, true); }")
-    drawn = editor.page.locator("[data-node-id]")
-    drawn.nth(len(nodes) - 1).wait_for()
+def test_nodes_have_no_english_left(open_editor: OpenEditor, comfyui: ComfyUI, language: str, tmp_path: Path) -> None:
+    editor, nodes = open_editor(nodes2=True, locale=language), schemas(comfyui)
+    editor.evaluate(ADD, [list(nodes), 5])
+    html = editor.page.locator("[data-node-id]")
+    html.nth(len(nodes) - 1).wait_for()
     editor.settle()
-    editor.screenshot(tmp_path / f"{language}.png")
-    texts = [line.strip() for text in drawn.all_inner_texts() for line in text.splitlines()]
-    assert english(texts) == []
-    assert {text["display_name"] for text in read(language, "nodeDefs").values()} <= set(texts)
-
-
-def test_a_tooltip_is_the_translated_one(open_editor: OpenEditor) -> None:
-    editor = open_editor(locale="ja")
-    texts = dict(flat(read("ja", "nodeDefs")))
-    key = "nodeDefs.ImageHistogramMatch.inputs.method.tooltip"
-    served = editor.evaluate("async () => (await window.app.api.fetchApi('/i18n')).json()")
-    told = served["ja"]
-    for part in key.split("."):
-        told = told[part]
-    assert told == texts["ImageHistogramMatch/inputs/method/tooltip"]
-    definition = editor.evaluate("() => LiteGraph.registered_node_types.ImageHistogramMatch.nodeData.description")
-    assert definition == texts["ImageHistogramMatch/description"]
+    editor.screenshot(tmp_path / f"{language}_html.png")
+    drawn = [line.strip() for text in html.all_inner_texts() for line in text.splitlines()]
+    known = editor.evaluate(KNOWN)
+    assert english([*drawn, *known]) == []
+    assert {texts["display_name"] for texts in read(language, "nodeDefs").values()} <= set(drawn)
+    labels = read(language, "main")["histogramMatch"]["options"]
+    assert {labels[option] for node in nodes.values() for name in inputs(node) for option in options(node, name)} <= set(known)
+    editor.evaluate("() => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    html.first.wait_for(state="detached")
+    editor.settle()
+    editor.screenshot(tmp_path / f"{language}_canvas.png")
+    assert english(editor.evaluate(KNOWN)) == []
