@@ -25,6 +25,7 @@ ADD = """([names, columns]) => {
         node.pos = [60 + 360 * (index % columns), 60 + 640 * Math.floor(index / columns)];
         window.app.graph.add(node);
     });
+    Object.assign(window.app.canvas.ds, {scale: columns > 1 ? 0.6 : 1, offset: [100, 60]});
 }"""
 SELECT = "() => { const {canvas, graph} = window.app; canvas.selectNode(graph.nodes[0]); canvas.setDirty(true, true); }"
 # What either canvas draws of nodes: titles, names of sockets, and labels of widgets with all that they offer.
