@@ -72,6 +72,8 @@ def test_the_help_opens_with_its_pictures(open_editor: OpenEditor, comfyui: Comf
         assert [source.split("/docs/")[1] for source, _ in pictures] == shape(text)["pictures"]
         assert all(width >= 400 for _, width in pictures)
         assert max(help_page.evaluate(BEYOND)) <= 1, f"{node}: a table is wider than the panel"
+    # The page looks for a file of each language before it takes the one of all, which is the English one.
+    editor.errors[:] = [error for error in editor.errors if not re.search(r"404 .*/docs/\w+/en\.md\)$", error)]
 
 
 @pytest.mark.parametrize("language", ["zh", "ja"])
