@@ -127,7 +127,7 @@ app.registerExtension({
     refreshSoon();
     api.addEventListener("execution_start", () => histories.clear());
     // What a node told of the run before is not of this one.
-    api.addEventListener("executing", ({ detail }) => {
+    api.addEventListener("executing", (/** @type {CustomEvent} */ { detail }) => {
       const node = detail ? nodeAt(`${detail.node ?? detail}`) : null;
       const output = node && app.nodeOutputs?.[locator(node)];
       if (!output || !panels.has(node)) return;
@@ -135,7 +135,7 @@ app.registerExtension({
       delete output.histogram_match_notes;
       refresh(node);
     });
-    api.addEventListener("executed", ({ detail }) => {
+    api.addEventListener("executed", (/** @type {CustomEvent} */ { detail }) => {
       const node = nodeAt(`${detail.node}`);
       if (node) refresh(node);
     });
@@ -145,7 +145,7 @@ app.registerExtension({
     }).observe(document.documentElement, { attributes: true });
   },
 
-  nodeCreated(node) {
+  nodeCreated(/** @type {any} */ node) {
     if (node.constructor.nodeData?.python_module !== `custom_nodes.${FOLDER}`) return;
     watchInputs(node);
     labelOptions(node);
