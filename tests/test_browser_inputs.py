@@ -57,6 +57,30 @@ CONNECT = """([from, to, name]) => {
     origin.connect(0, target, target.inputs.findIndex((input) => input.name === name));
 }"""
 
+# Where the right arrow of a widget is in the window.
+ARROW = """([id, name]) => {
+    const [node, canvas] = [window.app.graph.getNodeById(id), window.app.canvas];
+    const widget = node.widgets.find((widget) => widget.name === name);
+    const { left, top } = canvas.canvas.getBoundingClientRect();
+    const place = [node.pos[0] + node.size[0] - 25, node.pos[1] + widget.y + 10];
+    return place.map((at, axis) => (at + canvas.ds.offset[axis]) * canvas.ds.scale + [left, top][axis]);
+}"""
+INTO_SUBGRAPH = "(id) => window.app.graph.convertToSubgraph(new Set([window.app.graph.getNodeById(id)]))"
+WITHIN = """(target) => {
+    const node = [...window.app.graph.subgraphs.values()][0].nodes[0];
+    const widget = node.widgets.find((widget) => widget.name === "target");
+    if (target) widget.callback?.((widget.value = target));
+    return node.widgets.filter((widget) => !widget.hidden).map((widget) => widget.name);
+}"""
+# Labels as of another language.
+LABEL = """async (id) => {
+    const { labelOptions } = await import("/extensions/comfyui-histogram-match/shown_inputs.js");
+    const node = window.app.graph.getNodeById(id);
+    labelOptions(node, (key) => (key === "options.normal" ? "bell" : undefined));
+    const combos = node.widgets.filter((widget) => widget.type === "combo");
+    return combos.map((widget) => widget.options.getOptionLabel(widget.value));
+}"""
+
 # A node, a widget, one of its values, and what is shown for it alone, in the order of the node.
 CASES = [
     ("ImageHistogramMatch", "method", "sliced", ["rotations"]),
@@ -150,6 +174,37 @@ def test_only_what_matters_is_shown(editor: Editor) -> None:
         choose(editor, number, name, defaults[name])
         assert shown(editor, number) == first[kind]
         assert height(editor, number) == pytest.approx(heights[kind], abs=1)
+
+
+def test_a_click_shows_inputs(editor: Editor) -> None:
+    (number,) = add(editor, "ImageHistogramSpecify")
+    if editor.nodes2:
+        editor.page.locator('button[aria-label="target"]').click()
+        editor.page.get_by_role("option", name="normal").click()
+    else:
+        editor.page.mouse.click(*editor.evaluate(ARROW, [number, "target"]))
+    editor.page.wait_for_timeout(200)
+    assert {"mean", "deviation"} <= {*shown(editor, number)}
+
+
+def test_options_have_labels(editor: Editor) -> None:
+    (number,) = add(editor, "ImageHistogramSpecify")
+    choose(editor, number, "target", "normal")
+    assert editor.evaluate(LABEL, number) == ["bell", "auto", "rgb", "per_frame"]
+    choose(editor, number, "factor", 0.5)
+    if editor.nodes2:
+        assert editor.page.locator('button[aria-label="target"]').text_content() == "bell"
+    assert editor.saved()["nodes"][0]["widgets_values"][0] == "normal"
+
+
+def test_within_a_subgraph(editor: Editor) -> None:
+    (number,) = add(editor, "ImageHistogramSpecify")
+    editor.evaluate(INTO_SUBGRAPH, number)
+    for _ in range(2):
+        assert {"mean", "clip_low"} & {*editor.evaluate(WITHIN, "normal")} == {"mean"}
+        editor.load(editor.saved())
+        assert {"mean", "clip_low"} & {*editor.evaluate(WITHIN)} == {"mean"}
+        assert {"mean", "clip_low"} & {*editor.evaluate(WITHIN, "linear stretch")} == {"clip_low"}
 
 
 def test_hidden_inputs_keep_their_values(editor: Editor) -> None:

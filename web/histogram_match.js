@@ -4,7 +4,7 @@ import { copyCurves, hasCurves } from "./apply_curves.js";
 import { colorCurves } from "./curve_colors.js";
 import { Panel } from "./panel.js";
 import { labelOptions, watchInputs } from "./shown_inputs.js";
-import { loadTexts } from "./texts.js";
+import { loadTexts, text } from "./texts.js";
 
 const PANELS = ["ImageHistogramMatch", "ImageHistogramSpecify", "ColorTransformFit", "ReferenceHistogram"];
 /** The pack's folder, which is part of the name of its module. */
@@ -148,7 +148,7 @@ app.registerExtension({
   nodeCreated(/** @type {any} */ node) {
     if (node.constructor.nodeData?.python_module !== `custom_nodes.${FOLDER}`) return;
     watchInputs(node);
-    labelOptions(node);
+    labelOptions(node, text);
     colorCurves(node);
     const histograms = PANELS.includes(node.comfyClass);
     if (histograms) {
