@@ -100,17 +100,19 @@ def test_curves_lead_from_image_to_result() -> None:
     image, reference = photo("rocket"), photo("coffee")
     result, frames = observed(image, reference)
     (record,) = read_frames(panel_message(frames))
-    levels = np.linspace(0, 255, 128)
+    levels = np.linspace(0, 255, 256)
     for channel, curve in enumerate(record.curves[:3]):
         expected = np.interp(values(image[0])[channel] * 255, levels, curve)
-        assert np.abs(expected - values(result[0])[channel] * 255).mean() <= 0.75
+        assert np.abs(expected - values(result[0])[channel] * 255).mean() <= 0.5
 
 
 def test_a_curve_of_nothing_changes_nothing() -> None:
     assert transfer_curve(np.zeros(256), np.zeros(256)).tolist() == list(range(256))
 
 
-@pytest.mark.parametrize(("frames", "references", "bins"), [(1, 1, 256), (12, 12, 256), (37, 1, 64), (64, 1, 64), (500, 1, 64)])
+@pytest.mark.parametrize(
+    ("frames", "references", "bins"), [(1, 1, 256), (12, 1, 256), (12, 12, 128), (37, 1, 64), (64, 1, 64), (500, 1, 64)]
+)
 def test_a_message_is_small_and_covers_the_clip(frames: int, references: int, bins: int) -> None:
     image = torch.rand(frames, 16, 16, 3)
     _, shown = observed(image, torch.rand(references, 16, 16, 3))

@@ -13,7 +13,7 @@ const WAYS = [[0, 0], [0, 1], [0, -1], [1, 0], [-1, 0], [1, 1], [-1, -1]];
  * @returns {Point[]} from black to white
  */
 export function fitPoints(curve, bars, count = 12) {
-  // At each level that has a bar; the curve is told at every second of them.
+  // At each level that has a bar; of long clips, the curve is told at some of them.
   const last = bars.length - 1;
   const told = Array.from(curve, (_, index) => Math.round((index / (curve.length - 1)) * last));
   const target = Array.from(bars, (share, level) => {
