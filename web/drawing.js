@@ -17,13 +17,15 @@ export function rowsOf(channel) {
   return channel === "rgb" ? [0, 1, 2] : [CHANNELS.indexOf(channel) - 1];
 }
 
-/** @param {HTMLElement} element @returns {Theme} */
-function themeOf(element) {
-  const style = getComputedStyle(element);
+/** @param {HTMLCanvasElement} canvas @param {Context} context @returns {Theme} */
+function themeOf(canvas, context) {
+  const style = getComputedStyle(canvas);
   const [text, dim, border, back] = ["--fg-color", "--descrip-text", "--border-color", "--comfy-input-bg"].map((name) =>
     style.getPropertyValue(name).trim(),
   );
-  return { text, dim, border, back, light: !document.body.classList.contains("dark-theme") };
+  context.fillStyle = text;
+  // A canvas writes colors as #rrggbb, however they came.
+  return { text, dim, border, back, light: parseInt(`${context.fillStyle}`.slice(1, 3), 16) < 128 };
 }
 
 /**
@@ -43,7 +45,7 @@ export function draw(canvas, strips, curves, channel, logarithmic) {
   canvas.height = Math.round(height * ratio);
   const context = /** @type {Context} */ (canvas.getContext("2d"));
   context.scale(ratio, ratio);
-  const theme = themeOf(canvas);
+  const theme = themeOf(canvas, context);
   const side = curves ? Math.min(height, width * 0.42) : 0;
   const wide = width - (curves ? side + GAP : 0);
   const high = (height - GAP * (strips.length - 1)) / strips.length;
