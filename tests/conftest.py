@@ -57,8 +57,10 @@ def open_editor(browser: Browser, comfyui: ComfyUI) -> Iterator[OpenEditor]:
         yield opened
 
 
+# Before pytest-xdist looks for groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all that talks to the one ComfyUI in one process."""
+    """Keep the tests of a file that talk to a ComfyUI in one process, with one server and one browser."""
     for item in items:
         if item.get_closest_marker("comfyui"):
-            item.add_marker(pytest.mark.xdist_group("comfyui"))
+            item.add_marker(pytest.mark.xdist_group(f"comfyui {item.path.stem}"))
