@@ -151,6 +151,9 @@ def settings(nodes2: bool, palette: str, locale: str) -> dict[str, Any]:
     """The user's settings: nothing in the way of the canvas."""
     return {
         "Comfy.TutorialCompleted": True,
+        # Without a GPU, drawing takes what the tests need.
+        "Comfy.Minimap.Visible": False,
+        "LiteGraph.Canvas.MaximumFps": 20,
         "Comfy.VueNodes.Enabled": nodes2,
         "Comfy.ColorPalette": palette,
         "Comfy.Locale": locale,
