@@ -12,7 +12,8 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 def found(editor: Editor, words: str) -> list[str]:
     """The names of the nodes that a search finds, the best first."""
-    editor.page.mouse.dblclick(800, 500)
+    editor.page.mouse.dblclick(700, 500)
+    editor.page.wait_for_timeout(1500)
     editor.page.keyboard.type(words)
     results = editor.page.locator('[data-testid="result-item"]')
     results.first.wait_for()
@@ -24,7 +25,7 @@ def found(editor: Editor, words: str) -> list[str]:
 
 def test_a_search_finds_the_nodes(open_editor: OpenEditor, comfyui: ComfyUI) -> None:
     editor = open_editor()
-    editor.evaluate("() => window.app.graph.clear()")
+    editor.load({"nodes": [], "links": [], "version": 0.4})
     own = {node["display_name"] for node in comfyui.get("/object_info").values() if "histogram-match" in node["python_module"]}
     assert found(editor, "histogram")[0] in own
     assert found(editor, "LUT")[0] in own

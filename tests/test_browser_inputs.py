@@ -41,7 +41,9 @@ SHOWN = """([id, nodes2]) => {
         return [...node.inputs.filter((input) => !input.widget), ...widgets].map((one) => one.name);
     }
     const element = document.querySelector(`[data-node-id="${id}"]`);
-    const texts = (selector) => [...element.querySelectorAll(selector)].map((one) => one.textContent.trim());
+    // In English, inputs are labeled by their names.
+    const name = (one) => one.textContent.trim().replaceAll(" ", "_");
+    const texts = (selector) => [...element.querySelectorAll(selector)].map(name);
     return [...texts(".lg-slot--input:not(.lg-slot--dot-only)"), ...texts("[data-testid='widget-layout-field-label']")];
 }"""
 HEIGHT = "(id) => window.app.graph.getNodeById(id).size[1]"

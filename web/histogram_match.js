@@ -147,14 +147,14 @@ app.registerExtension({
 
   nodeCreated(/** @type {any} */ node) {
     if (node.constructor.nodeData?.python_module !== `custom_nodes.${FOLDER}`) return;
-    watchInputs(node);
-    labelOptions(node, text);
-    colorCurves(node);
     const histograms = PANELS.includes(node.comfyClass);
     if (histograms) {
       node.properties.histograms ??= true;
       addPanel(node, true);
     }
+    watchInputs(node);
+    labelOptions(node, text);
+    colorCurves(node);
     const { onConfigure } = node;
     node.onConfigure = function (/** @type {any} */ saved) {
       onConfigure?.apply(this, arguments);
