@@ -20,6 +20,8 @@ def found(editor: Editor, words: str) -> list[str]:
     editor.page.wait_for_timeout(700)
     names = [text.splitlines()[0] for text in results.all_inner_texts()]
     editor.page.keyboard.press("Escape")
+    results.first.wait_for(state="hidden")
+    editor.page.wait_for_timeout(500)
     return names
 
 
