@@ -46,7 +46,7 @@ QUEUE = """async () => {
 }"""
 READY = "() => window.app?.isGraphReady && window.app.extensionManager?.spinner === false"
 # What the page says without this pack as well: it misses other machines and files that no new user has, and is too early.
-ITS_OWN = re.compile(
+ITS_OWN = (
     r"Failed to load resource: .* 404 .*http://127\.0\.0\.1:\d+/(api/userdata[/?]|user\.css)"
     r"|Failed to load resource: net::ERR_NAME_NOT_RESOLVED \(https://"
     r"|ComfyApp graph accessed before initialization \(http://127\.0\.0\.1:\d+/assets/settingStore-"
@@ -97,7 +97,7 @@ class Editor:
 
     def _note(self, message: ConsoleMessage) -> None:
         text = f"{message.text} ({message.location.get('url', '')})"
-        if message.type == "error" and not ITS_OWN.match(text):
+        if message.type == "error" and not re.match(ITS_OWN, text):
             self.errors.append(text)
 
     def wait_until_ready(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ LUMA = np.array([0.2126, 0.7152, 0.0722])
 
 
 @dataclass
-class Record:
+class ShownFrame:
     """A frame: shares of pixels ``[4, bins]``, levels of curves ``[4, points]``, and four numbers each by name."""
 
     source: np.ndarray
@@ -23,9 +23,9 @@ class Record:
     numbers: dict[str, np.ndarray]
 
 
-def read_frames(message: dict[str, Any]) -> list[Record]:
+def read_frames(message: dict[str, Any]) -> list[ShownFrame]:
     """The frames of a message."""
-    data, bins, points = base64.b64decode(message["data"]), message["bins"], message["points"]
+    data, bins, points = b64decode(message["data"]), message["bins"], message["points"]
     size = 48 + 8 * bins + 4 * points
     assert len(data) == size * len(message["frames"])
     records = []
@@ -34,13 +34,13 @@ def read_frames(message: dict[str, Any]) -> list[Record]:
         codes = np.frombuffer(data, np.uint8, 8 * bins + 4 * points, first + 48)
         source, result = (codes[4 * bins * n : 4 * bins * (n + 1)].reshape(4, bins) for n in (0, 1))
         bars = [rows[n][:, None] * (part / 255) ** 2 for n, part in enumerate((source, result))]
-        records.append(Record(*bars, codes[8 * bins :].reshape(4, -1), dict(zip(NUMBERS, rows, strict=True))))
+        records.append(ShownFrame(*bars, codes[8 * bins :].reshape(4, -1), dict(zip(NUMBERS, rows, strict=True))))
     return records
 
 
 def read_references(message: dict[str, Any]) -> list[np.ndarray]:
     """Shares of pixels ``[4, bins]`` of each reference of a message."""
-    data, bins = base64.b64decode(message["references"]), message["bins"]
+    data, bins = b64decode(message["references"]), message["bins"]
     size = 8 + 4 * bins
     rows = []
     for first in range(0, len(data), size):

@@ -15,9 +15,7 @@ from test_help import page, shape
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 # Names: of methods, of color spaces, of people, of devices, of files, of the pack, and what a user has typed.
-NAMES = re.compile(
-    r"pytorch|skimage|Reinhard|hm-mkl-hm|MKL|MVGD|RGB|Lab|Oklab|YCbCr|CPU|GPU|LUT|Chelsea|comfyui-histogram-match|look", re.I
-)
+NAMES = r"pytorch|skimage|Reinhard|hm-mkl-hm|MKL|MVGD|RGB|Lab|Oklab|YCbCr|CPU|GPU|LUT|Chelsea|comfyui-histogram-match|look"
 ADD = """([names, columns]) => {
     window.app.graph.clear();
     names.forEach((name, index) => {
@@ -48,7 +46,7 @@ BEYOND = "(help) => [...help.querySelectorAll('table')].map((table) => table.scr
 
 def english(texts: list[str]) -> list[str]:
     """The texts that have a word in Latin letters which is no name."""
-    return sorted({text for text in texts if re.search("[A-Za-z]{2,}", NAMES.sub("", text))})
+    return sorted({text for text in texts if re.search("[A-Za-z]{2,}", re.sub(NAMES, "", text, flags=re.I))})
 
 
 def open_help(editor: Editor, node: str) -> Any:

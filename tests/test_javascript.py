@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
+from subprocess import run
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ node = pytest.mark.skipif(shutil.which("node") is None, reason="no node")
 
 
 def run_node(*arguments: str, given: str = "") -> str:
-    ended = subprocess.run(["node", *arguments], input=given, capture_output=True, text=True, timeout=60, check=False)
+    ended = run(["node", *arguments], input=given, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 

@@ -112,8 +112,8 @@ def test_the_page_has_the_same_texts_in(language: str) -> None:
     english = {key: text for key, text in flat(read("en", "main")) if "/options/" not in key}
     got = {key: text for key, text in flat(read(language, "main")) if "/options/" not in key}
     assert differences(got, english) == NOTHING
-    numbered = re.compile(r"%\d")
-    assert {key for key in got if sorted(numbered.findall(got[key])) != sorted(numbered.findall(english[key]))} == set()
+    numbers = {key: [sorted(re.findall(r"%\d", texts[key])) for texts in (got, english)] for key in got}
+    assert [key for key, (own, other) in numbers.items() if own != other] == []
 
 
 @pytest.mark.comfyui
