@@ -22,18 +22,19 @@ from scipy.interpolate import CubicHermiteSpline
 
 WEB = Path(__file__).parents[1] / "web"
 MODULES = sorted(WEB.glob("*.js"))
-# Of all 56, none is off by more than 1.9 levels.
+# Of all 56, none is off by more than 1.9 levels where there is a bar for each level.
 PAIRS = COLOR_PAIRS[::4]
 # Fits each curve of a list, and says how many milliseconds the processor has worked for each, after a first one to get warm.
 FIT = """
-import { fitPoints } from %s;
+import { curveByRank, fitPoints } from %s;
 import { readFileSync } from "node:fs";
 const rows = JSON.parse(readFileSync(0, "utf8"));
-fitPoints(...rows[0]);
+const fit = ({ curve, source, result }) => fitPoints(curve ?? curveByRank(source, result), source);
+fit(rows[0]);
 const times = [];
 const points = rows.map((row) => {
     const start = process.cpuUsage();
-    const fitted = fitPoints(...row);
+    const fitted = fit(row);
     times.push(process.cpuUsage(start).user / 1000);
     return fitted;
 });
@@ -50,7 +51,7 @@ def run_node(*arguments: str, given: str = "") -> str:
 
 
 def fit(rows: list[Any], folder: Path) -> tuple[list[list[list[float]]], list[float]]:
-    """The points of each row of curve, weights and perhaps a number, and the milliseconds for each."""
+    """The points of each row of bars of the source and of the result, or a curve, and the milliseconds for each."""
     module = folder / "curve_points.mjs"
     shutil.copy(WEB / "curve_points.js", module)
     script = FIT % json.dumps(module.as_uri())
@@ -72,27 +73,33 @@ def through(points: list[list[float]], values: np.ndarray) -> np.ndarray:
     return curve
 
 
+# Of a clip of 64 frames, four levels share a bar: dark pictures are off by more, but few are.
 @node
-def test_a_dozen_points_make_the_same_picture(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("frames", "bins", "most", "median"), [(1, 256, 2, 0.6), (64, 64, 5, 1)])
+def test_a_dozen_points_make_the_same_picture(tmp_path: Path, frames: int, bins: int, most: float, median: float) -> None:
     assert len(PAIRS) >= 12
     rows, pictures = [], []
     for names in PAIRS:
         image, reference = map(photo, names)
         shown: list[FrameHistograms] = []
         match_batch(image, reference, MatchSettings(), observe=shown.append)
-        (record,) = read_frames(panel_message(shown))
+        message = panel_message(shown * frames)
+        assert message["bins"] == bins
+        record = read_frames(message)[0]
         pictures.append((image[0].double().numpy(), match_images(image, reference)[0].double().numpy()))
-        rows += [[record.curves[channel].tolist(), record.source[channel].tolist()] for channel in range(3)]
+        bars = zip(record.source[:3].tolist(), record.result[:3].tolist(), strict=True)
+        rows += [{"source": source, "result": result} for source, result in bars]
     points, times = fit(rows, tmp_path)
     print(f"{np.median(times):.1f} ms, at most {max(times):.1f} ms")
     assert np.median(times) <= 100
-    means = {}
+    means: dict[tuple[str, str], float] = {}
     for number, (image, result) in enumerate(pictures):
         drawn = np.stack([through(points[3 * number + channel], image[..., channel]) for channel in range(3)], axis=-1)
         off = np.abs(drawn - result) * 255
         means[PAIRS[number]] = float(off.mean())
         print(*PAIRS[number], f"mean {off.mean():.2f}, 99 % {np.percentile(off, 99):.1f}, most {off.max():.1f}")
-    assert max(means.values()) <= 2, means
+    assert max(means.values()) <= most, means
+    assert np.median([*means.values()]) <= median, means
 
 
 @node
@@ -106,9 +113,16 @@ def test_points_are_in_order_and_apart(tmp_path: Path) -> None:
         "noise": random.integers(0, 256, 128).astype(float),
         "root": 255 * np.sqrt(levels / 255),
     }
-    rows = [[curve.tolist(), weights, 12] for curve in curves.values() for weights in ([1.0] * 256, [0.0] * 64)]
+    rows = []
+    for curve in curves.values():
+        for bins, weight in ((256, 1.0), (64, 0.0)):
+            # Of several levels in the middle of a bar, and black and white at the ends.
+            at = np.concatenate([[0], (np.arange(1, bins - 1) + 0.5) * 256 / bins - 0.5, [255]])
+            told = np.interp(at, levels, curve)
+            rows.append({"curve": told.tolist(), "source": [weight] * bins, "at": at.tolist()})
     fitted, _ = fit(rows, tmp_path)
-    for (curve, *_), points in zip(rows, fitted, strict=True):
+    for row, points in zip(rows, fitted, strict=True):
+        curve, at = np.array(row["curve"]), np.array(row["at"])
         inputs, outputs = np.array(points).T
         assert len(points) <= 12
         assert (inputs[0], inputs[-1]) == (0, 1)
@@ -116,7 +130,7 @@ def test_points_are_in_order_and_apart(tmp_path: Path) -> None:
         assert outputs.min() >= 0
         assert outputs.max() <= 1
         if np.abs(np.diff(curve)).max() < 50:
-            assert np.abs(through(points, levels / 255) * 255 - curve).max() <= 6
+            assert np.abs(through(points, at / 255) * 255 - curve).max() <= 6
 
 
 @node

@@ -1,5 +1,5 @@
 import { app } from "../../scripts/app.js";
-import { fitPoints } from "./curve_points.js";
+import { curveByRank, fitPoints } from "./curve_points.js";
 
 const TYPE = "ImageCurvesApply";
 const DISTANCE = 60;
@@ -20,12 +20,13 @@ export function hasCurves() {
 export function copyCurves(node, run, index) {
   const frame = run.frame(index);
   if (!frame) return;
-  const source = originOf(node);
-  const fits = (/** @type {any} */ other) => other.type === TYPE && JSON.stringify(originOf(other)) === JSON.stringify(source);
-  const target = (source && node.graph.nodes.find(fits)) ?? add(node, source);
+  const origin = originOf(node);
+  const fits = (/** @type {any} */ other) => other.type === TYPE && JSON.stringify(originOf(other)) === JSON.stringify(origin);
+  const target = (origin && node.graph.nodes.find(fits)) ?? add(node, origin);
   CHANNELS.forEach((channel, row) => {
     const widget = target.widgets.find((/** @type {any} */ one) => one.name === channel);
-    widget.value = { points: fitPoints(frame.curves[row], frame.source[row]), interpolation: "monotone_cubic" };
+    const [source, result] = [frame.source[row], frame.result[row]];
+    widget.value = { points: fitPoints(curveByRank(source, result), source), interpolation: "monotone_cubic" };
     widget.callback?.(widget.value);
   });
   app.canvas.selectNode(target);

@@ -1,31 +1,44 @@
 /** @typedef {[number, number]} Point from 0 to 1 each @typedef {{x: number, y: number, weight: number}[]} Target */
 
-/** How near points may be, how far they are moved, in levels, and how often. */
-const [APART, STEPS, ROUNDS] = [1 / 255, [16, 8, 4, 2, 1], 2];
+/** How many points there are at most, how near they may be, how far they are moved, in levels, and how often. */
+const [MOST, APART, STEPS, ROUNDS] = [12, 1 / 255, [16, 8, 4, 2, 1], 2];
 const WAYS = [[0, 0], [0, 1], [0, -1], [1, 0], [-1, 0], [1, 1], [-1, -1]];
 
 /**
  * Points through which ComfyUI's curve widget draws nearly a transfer curve: the best for straight lines, then moved.
  *
- * @param {ArrayLike<number>} curve levels of 255 that levels evenly from black to white become
+ * @param {ArrayLike<number>} curve levels of 255 that those of the bars become
  * @param {ArrayLike<number>} bars of the image's histogram: errors count where pixels are
- * @param {number} count of points at most
- * @returns {Point[]} from black to white
+ * @returns {Point[]} at most a dozen, from black to white
  */
-export function fitPoints(curve, bars, count = 12) {
-  // At each level that has a bar; of long clips, the curve is told at some of them.
-  const last = bars.length - 1;
-  const told = Array.from(curve, (_, index) => Math.round((index / (curve.length - 1)) * last));
-  const target = Array.from(bars, (share, level) => {
-    const next = Math.max(1, told.findIndex((one) => one >= level));
-    const part = (level - told[next - 1]) / (told[next] - told[next - 1] || 1);
-    return { x: level / last, y: (curve[next - 1] + part * (curve[next] - curve[next - 1])) / 255, weight: share + 1e-6 };
-  });
-  let points = cornersOf(target, count).map((level) => /** @type {Point} */ ([target[level].x, target[level].y]));
+export function fitPoints(curve, bars) {
+  const x = (/** @type {number} */ bin) => levelOf(bin, bars.length) / 255;
+  const target = Array.from(bars, (share, bin) => ({ x: x(bin), y: curve[bin] / 255, weight: share + 1e-6 }));
+  let points = cornersOf(target, MOST).map((level) => /** @type {Point} */ ([target[level].x, target[level].y]));
   for (const step of STEPS) {
     for (let round = 0; round < ROUNDS; round += 1) points.forEach((_, moved) => (points = nearest(moves(points, moved, step / 255), target)));
   }
   return points;
+}
+
+/** @param {number} bin @param {number} bins @returns {number} the middle of its levels; black and white for the outer ones */
+function levelOf(bin, bins) {
+  return bin % (bins - 1) ? ((bin + 0.5) * 256) / bins - 0.5 : bin && 255;
+}
+
+/** @param {ArrayLike<number>} source bars @param {ArrayLike<number>} result bars @returns {number[]} levels of the same ranks */
+export function curveByRank(source, result) {
+  const [before, after] = [source, result].map((bars) => {
+    let below = 0;
+    return Array.from(bars, (share) => (below += share) - share / 2);
+  });
+  const there = [...after.keys()].filter((bin) => result[bin] > 0);
+  return before.map((rank, bin) => {
+    const above = there.findIndex((one) => after[one] >= rank);
+    const [low, high] = [there[Math.max(0, above - 1)] ?? bin, there.at(above) ?? bin];
+    const part = low < high && above > 0 ? (rank - after[low]) / (after[high] - after[low]) : 1;
+    return (1 - part) * levelOf(low, source.length) + part * levelOf(high, source.length);
+  });
 }
 
 /** @param {Target} target @param {number} count @returns {number[]} levels between which lines are nearest to it: Bellman 1961 */
