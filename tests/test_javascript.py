@@ -149,4 +149,4 @@ def test_modules_name_no_other_machine(path: Path) -> None:
 
 
 def test_the_javascript_is_short() -> None:
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES) <= 900
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES) < 900

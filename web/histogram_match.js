@@ -100,8 +100,7 @@ async function lastOutputs(id) {
     // The last run of a node counts, even if it had nothing to tell.
     for (const number of Object.keys(prompt)) if (!found.has(number)) found.set(number, run.outputs?.[number]);
   }
-  const ours = [...found].filter(([, output]) => output?.histogram_match || output?.histogram_match_notes);
-  return new Map(ours);
+  return new Map([...found].filter(([, output]) => output?.histogram_match || output?.histogram_match_notes));
 }
 
 let waiting = 0;
