@@ -106,11 +106,16 @@ def reference_histogram(pixels: Tensor, mask: Tensor | None, counts: Any) -> Ten
     sample = sample_pixels(pixels, mask)
     if not isinstance(counts, Tensor) or counts.shape not in ((1, LEVELS), (3, LEVELS)):
         return count_colors(*sample)
-    return _with_luminance(_coarse(counts.cpu().cumsum(dim=1)).expand(3, -1), *sample)
+    return _with_luminance(coarse(counts.cpu()).expand(3, -1), *sample)
+
+
+def coarse(counts: Tensor) -> Tensor:
+    """Counts ``[C, LEVELS]`` at the 8-bit levels to which they round, ``[C, 256]``, float64."""
+    return _coarse(counts.cumsum(dim=1))
 
 
 def _coarse(below: Tensor) -> Tensor:
-    """Counts ``[C, 256]`` at 8-bit levels, of sums ``[C, LEVELS]`` of what is at a level or below."""
+    """The same of sums ``[C, LEVELS]`` of what is at a level or below."""
     # 257 levels round to each, but half of them to the first and to the last.
     step = LEVELS // BINS + 1
     return _apart(torch.cat([below[:, step // 2 :: step], below[:, -1:]], dim=1))

@@ -78,7 +78,7 @@ def apply_clip(
         return
     parts = transform.parts
     channelwise = _is_channelwise(transform, len(first.pixels[:3]))
-    matcher = Matcher(transform.space, parts, factor, device, gradient, channelwise, clip.observed)
+    matcher = Matcher(transform.space, parts, factor, device, gradient, channelwise)
     run = Run(clip, MatchSettings(factor=factor), matcher, progress, Prepared([None] * len(parts), Report()))
     plans = per_frame(run, lambda: chain([first], frames))
     yield from _matched(run, ((frame, reference, transform) for frame, reference, _ in plans))

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..clip.frames import Frame, Reference, fit_mask
+from ..clip.histograms import BINS
 from ..plots.drawing import draw_histograms
-from ..plots.level_counts import BINS, ROWS, by_rows, count_levels
+from ..plots.level_counts import ROWS, by_rows, count_levels
 from .encoders import Encoding, encode
 from .image_files import ImageFile, coverage
 from .metadata import Metadata

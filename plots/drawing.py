@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .level_counts import BINS, ROWS, distance, mean_level, resampled, shares
+from ..clip.histograms import BINS
+from .level_counts import ROWS, distance, mean_level, resampled, shares
 from .vertical_axis import SCALES, VerticalAxis
 
 __all__ = ["CHANNELS", "SCALES", "draw_histograms"]

@@ -7,15 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..clip.histograms import count_colors, sample_pixels
-from ..kernels.levels import LEVELS, count
+from ..clip.histograms import BINS, coarse, count_colors, sample_pixels
+from ..kernels.levels import count
 from ..kernels.workers import by_stripes, map_frames
 from ..methods.color_space import luma
 
 ROWS = ("red", "green", "blue", "luminance")
 """What is counted, one row each."""
-BINS = 256
-"""Levels of a row: a value belongs to the one that it rounds to."""
 
 _GAP = 8
 
@@ -28,16 +26,16 @@ def count_levels(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
     colors = pixels.detach()[:3]
     counts = count(colors, weights=weights).cpu().double()
     if len(colors) == 1:
-        return _by_8bit(counts).expand(len(ROWS), -1)
+        return coarse(counts).expand(len(ROWS), -1)
     brightness = colors.new_empty(1, *colors.shape[1:])
     with torch.no_grad():
         by_stripes(_write_luma, colors, brightness)
-    return _by_8bit(torch.cat([counts, count(brightness, weights=weights).cpu().double()]))
+    return coarse(torch.cat([counts, count(brightness, weights=weights).cpu().double()]))
 
 
 def by_rows(counts: Tensor) -> Tensor:
     """Counts ``[1 or 3, LEVELS]`` of gray or of colors as those of red, green and blue, ``[3, 256]``."""
-    return _by_8bit(counts.cpu().double()).expand(3, -1)
+    return coarse(counts.cpu().double()).expand(3, -1)
 
 
 def count_sampled(frames: Tensor) -> list[int]:
@@ -85,9 +83,3 @@ def resampled(shares: NDArray[np.float64], number: int, bridged: bool = False) -
 
 def _write_luma(colors: Tensor, out: Tensor) -> None:
     out.copy_(luma(torch.where(colors.isfinite(), colors.clamp(0, 1), math.nan)))
-
-
-def _by_8bit(counts: Tensor) -> Tensor:
-    """Counts ``[C, LEVELS]`` at 16-bit levels, as those at the 8-bit levels to which they round, ``[C, 256]``."""
-    nearest = (torch.arange(LEVELS) + LEVELS // BINS // 2) // (LEVELS // BINS + 1)
-    return counts.new_zeros(len(counts), BINS).index_add_(1, nearest, counts)

@@ -1,4 +1,4 @@
-"""What the panel on a node is told of a run, in few bytes: histograms, transfer curves and distances, frame by frame."""
+"""What the panel on a node is told of a run, in few bytes: histograms and distances, frame by frame."""
 
 import base64
 from collections.abc import Sequence
@@ -15,8 +15,7 @@ _Array: TypeAlias = NDArray[np.float64]
 
 # Of the 64 KiB of a message, a part is taken by numbers of frames and by what ComfyUI writes around it.
 _MOST = 61_000
-# Bins, each with the number of points of a curve: all levels while that fits, for those who copy the curve.
-_BINS = {256: 256, 128: 64, 64: 32}
+_BINS = (256, 128, 64)
 # Peaks of source and result, distances before and after, what is black and what is white, each of four histograms.
 _NUMBERS = 24
 
@@ -25,13 +24,13 @@ def panel_message(observed: Sequence[FrameHistograms]) -> dict[str, Any]:
     """What is shown of a run over frames, at most 64 KiB as JSON: of many frames, some are left out, at even distances.
 
     Returns:
-        ``bins`` of each histogram and ``points`` of each curve; the number ``total`` of frames; the indices ``frames`` of those
-        that are there, each with a record in ``data``; whether channels are counted from a ``sampled`` part of the pixels;
-        records of the different ``references``, and ``reference_of`` each frame its number among them, None where there is
-        none. Records are little endian, in base64, rows in the order red, green, blue, luminance. A frame's: 16-bit numbers of
-        which 65535 is 1, the peaks of the source as parts of all pixels, those of the result, W1 to the reference before and
-        after, parts of the pixels that are black and white afterwards; 8-bit roots of heights as parts of the peak, for the
-        source, then for the result; levels of the points of the transfer curves. A reference's: peaks and heights.
+        ``bins`` of each histogram; the number ``total`` of frames; the indices ``frames`` of those that are there, each with a
+        record in ``data``; whether channels are counted from a ``sampled`` part of the pixels; records of the different
+        ``references``, and ``reference_of`` each frame its number among them, None where there is none. Records are little
+        endian, in base64, rows in the order red, green, blue, luminance. A frame's: 16-bit numbers of which 65535 is 1, the
+        peaks of the source as parts of all pixels, those of the result, W1 to the reference before and after, parts of the
+        pixels that are black and white afterwards; 8-bit roots of heights as parts of the peak, for the source, then for the
+        result. A reference's: peaks and heights.
     """
     references: list[Tensor] = []
     numbers: list[int] = []
@@ -45,7 +44,6 @@ def panel_message(observed: Sequence[FrameHistograms]) -> dict[str, Any]:
     return {
         "version": 1,
         "bins": bins,
-        "points": _BINS[bins],
         "total": len(observed),
         "frames": frames,
         "sampled": not all(frame.exact for frame in chosen),
@@ -57,36 +55,13 @@ def panel_message(observed: Sequence[FrameHistograms]) -> dict[str, Any]:
 
 def reference_message(counts: Tensor) -> dict[str, Any]:
     """The same of a reference alone, of counts ``[4, 256]``."""
-    return {
-        "version": 1,
-        "bins": BINS,
-        "points": BINS,
-        "total": 0,
-        "frames": [],
-        "sampled": False,
-        "data": "",
-        "references": _text(_reference_records([counts], BINS)),
-        "reference_of": None,
-    }
-
-
-def transfer_curve(source: _Array, result: _Array) -> _Array:
-    """Which level, 0 to 255, each of 256 levels has become, by rank, from their shares ``[256]`` before and after.
-
-    Half of a level's pixels lie below the middle of its step in the cumulative distribution.
-    """
-    levels = np.flatnonzero(result)
-    if not len(levels):
-        return np.arange(BINS, dtype=np.float64)
-    before, after = (np.cumsum(row) - row / 2 for row in (source, result))
-    curve: _Array = np.interp(before, after[levels], levels)
-    return curve
+    return panel_message(()) | {"references": _text(_reference_records([counts], BINS))}
 
 
 def _fitting(frames: int, references: int) -> tuple[int, list[int]]:
     """How many bins there are, and which frames: as many of both as the message holds, frames first."""
-    for bins, points in _BINS.items():
-        of_frame, of_reference = 2 * _NUMBERS + 8 * bins + 4 * points, 8 + 4 * bins
+    for bins in _BINS:
+        of_frame, of_reference = 2 * _NUMBERS + 8 * bins, 8 + 4 * bins
         if (frames * of_frame + references * of_reference) * 4 // 3 <= _MOST:
             return bins, list(range(frames))
     # As many references as frames, if each has its own.
@@ -103,6 +78,8 @@ def _shares(counts: Sequence[Tensor]) -> _Array:
 
 
 def _frame_records(frames: Sequence[FrameHistograms], bins: int) -> list[bytes]:
+    if not frames:
+        return []
     source, result = _shares([frame.source for frame in frames]), _shares([frame.result for frame in frames])
     distances = [np.zeros(source.shape[:2])] * 2
     if frames[0].reference is not None:
@@ -110,14 +87,9 @@ def _frame_records(frames: Sequence[FrameHistograms], bins: int) -> list[bytes]:
         # The area between the cumulative distributions: Vallender 1974.
         apart = (np.abs(np.cumsum(rows - beside, axis=2))[..., :-1] for rows in (source, result))
         distances = [areas.sum(axis=2) / (BINS - 1) for areas in apart]
-    at = np.linspace(0, BINS - 1, _BINS[bins]).round().astype(int)
-    curves = [
-        [transfer_curve(*rows)[at] for rows in zip(before, after, strict=True)]
-        for before, after in zip(source, result, strict=True)
-    ]
     peaks, codes = zip(*(_bars(rows, bins) for rows in (source, result)), strict=True)
     numbers = _numbers(np.concatenate([*peaks, *distances, result[..., 0], result[..., -1]], axis=1))
-    return _records(numbers, *codes, np.array(curves).round().astype(np.uint8))
+    return _records(numbers, *codes)
 
 
 def _reference_records(references: Sequence[Tensor], bins: int) -> list[bytes]:

@@ -15,26 +15,25 @@ LUMA = np.array([0.2126, 0.7152, 0.0722])
 
 @dataclass
 class ShownFrame:
-    """A frame: shares of pixels ``[4, bins]``, levels of curves ``[4, points]``, and four numbers each by name."""
+    """A frame: shares of pixels ``[4, bins]``, and four numbers each by name."""
 
     source: np.ndarray
     result: np.ndarray
-    curves: np.ndarray
     numbers: dict[str, np.ndarray]
 
 
 def read_frames(message: dict[str, Any]) -> list[ShownFrame]:
     """The frames of a message."""
-    data, bins, points = b64decode(message["data"]), message["bins"], message["points"]
-    size = 48 + 8 * bins + 4 * points
+    data, bins = b64decode(message["data"]), message["bins"]
+    size = 48 + 8 * bins
     assert len(data) == size * len(message["frames"])
     records = []
     for first in range(0, len(data), size):
         rows = np.frombuffer(data, "<u2", 24, first).reshape(6, 4) / 65535
-        codes = np.frombuffer(data, np.uint8, 8 * bins + 4 * points, first + 48)
+        codes = np.frombuffer(data, np.uint8, 8 * bins, first + 48)
         source, result = (codes[4 * bins * n : 4 * bins * (n + 1)].reshape(4, bins) for n in (0, 1))
         bars = [rows[n][:, None] * (part / 255) ** 2 for n, part in enumerate((source, result))]
-        records.append(ShownFrame(*bars, codes[8 * bins :].reshape(4, -1), dict(zip(NUMBERS, rows, strict=True))))
+        records.append(ShownFrame(*bars, dict(zip(NUMBERS, rows, strict=True))))
     return records
 
 

@@ -103,6 +103,22 @@ def test_a_dozen_points_make_the_same_picture(tmp_path: Path, frames: int, bins:
 
 
 @node
+def test_curves_lead_from_image_to_result(tmp_path: Path) -> None:
+    image, reference = photo("rocket"), photo("coffee")
+    shown: list[FrameHistograms] = []
+    result, _ = match_batch(image, reference, MatchSettings(), observe=shown.append)
+    (record,) = read_frames(panel_message(shown))
+    module = tmp_path / "curve_points.mjs"
+    shutil.copy(WEB / "curve_points.js", module)
+    for channel, (source, other) in enumerate(zip(record.source[:3].tolist(), record.result[:3].tolist(), strict=True)):
+        script = f"import {{ curveByRank }} from {json.dumps(module.as_uri())}; "
+        script += f"console.log(JSON.stringify(curveByRank({source}, {other})))"
+        curve = json.loads(run_node("--input-type=module", "--eval", script))
+        expected = np.interp(image[0, ..., channel].numpy() * 255, np.arange(256), curve)
+        assert np.abs(expected - result[0, ..., channel].numpy() * 255).mean() <= 0.5
+
+
+@node
 def test_points_are_in_order_and_apart(tmp_path: Path) -> None:
     levels, random = np.linspace(0, 255, 128), np.random.default_rng(0)
     curves = {

@@ -13,7 +13,7 @@ from comfyui_histogram_match.clip.histograms import FrameHistograms
 from comfyui_histogram_match.clip.settings import MatchSettings
 from comfyui_histogram_match.color_transform import fit_batch
 from comfyui_histogram_match.matching import match_batch
-from comfyui_histogram_match.plots.panel_message import panel_message, transfer_curve
+from comfyui_histogram_match.plots.panel_message import panel_message
 from panel_reading import read_frames, read_references, shares, values
 from photos import COLOR_PHOTOS, photo
 from scipy.stats import wasserstein_distance
@@ -96,32 +96,19 @@ def test_only_what_a_mask_chooses_is_shown() -> None:
     assert furthest(other, shares(reference[0], 256, beside.flatten().numpy())) <= 0.005
 
 
-def test_curves_lead_from_image_to_result() -> None:
-    image, reference = photo("rocket"), photo("coffee")
-    result, frames = observed(image, reference)
-    (record,) = read_frames(panel_message(frames))
-    levels = np.linspace(0, 255, 256)
-    for channel, curve in enumerate(record.curves[:3]):
-        expected = np.interp(values(image[0])[channel] * 255, levels, curve)
-        assert np.abs(expected - values(result[0])[channel] * 255).mean() <= 0.5
-
-
-def test_a_curve_of_nothing_changes_nothing() -> None:
-    assert transfer_curve(np.zeros(256), np.zeros(256)).tolist() == list(range(256))
-
-
 @pytest.mark.parametrize(
-    ("frames", "references", "bins"), [(1, 1, 256), (12, 1, 256), (12, 12, 128), (37, 1, 64), (64, 1, 64), (500, 1, 64)]
+    ("frames", "references", "bins"), [(1, 1, 256), (20, 1, 256), (20, 20, 128), (40, 1, 128), (64, 1, 64), (500, 1, 64)]
 )
 def test_a_message_is_small_and_covers_the_clip(frames: int, references: int, bins: int) -> None:
-    image = torch.rand(frames, 16, 16, 3)
+    # Of 8-bit levels: in so small a picture, one pixel between two of them, which are rounded twice, would be a tenth of a bar.
+    image = (torch.rand(frames, 16, 16, 3) * 255).round() / 255
     _, shown = observed(image, torch.rand(references, 16, 16, 3))
     message = panel_message(shown)
     assert len(json.dumps({"histogram_match": [message]})) <= BYTES
     assert message["bins"] == bins
     assert message["frames"][0] == 0
     assert message["frames"][-1] == frames - 1 == message["total"] - 1
-    assert len(message["frames"]) == min(frames, len(message["frames"])) >= min(frames, 60)
+    assert len(message["frames"]) == min(frames, len(message["frames"])) >= min(frames, 80)
     for index, record in zip(message["frames"], read_frames(message), strict=True):
         assert furthest(record.source, shares(image[index], bins)) <= 0.005
     assert len(read_references(message)) == references
@@ -132,7 +119,7 @@ def test_many_references_leave_frames_out() -> None:
     _, shown = observed(torch.rand(300, 8, 8, 3), torch.rand(300, 8, 8, 3))
     message = panel_message(shown)
     assert len(json.dumps(message)) <= BYTES
-    assert len(message["frames"]) == len(read_references(message)) >= 40
+    assert len(message["frames"]) == len(read_references(message)) >= 50
     assert (message["frames"][0], message["frames"][-1]) == (0, 299)
 
 

@@ -33,7 +33,7 @@ function themeOf(canvas, context) {
  *
  * @param {HTMLCanvasElement} canvas
  * @param {{label: string, bars: Float64Array[]}[]} strips each of four rows
- * @param {Uint8Array[] | undefined} curves
+ * @param {number[][] | undefined} curves levels of 255, evenly from black to white
  * @param {Channel} channel
  * @param {boolean} logarithmic
  */
@@ -97,7 +97,7 @@ function drawBars(context, theme, box, bars, rows, log) {
   context.globalCompositeOperation = "source-over";
 }
 
-/** @param {Context} context @param {Theme} theme @param {Box} box @param {Uint8Array[]} curves @param {number[]} rows */
+/** @param {Context} context @param {Theme} theme @param {Box} box @param {number[][]} curves @param {number[]} rows */
 function drawCurves(context, theme, box, curves, rows) {
   drawField(context, theme, box);
   const line = (/** @type {ArrayLike<number>} */ levels, /** @type {string} */ color, /** @type {number} */ width) => {

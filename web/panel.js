@@ -1,3 +1,4 @@
+import { curveByRank } from "./curve_points.js";
 import { CHANNELS, draw, rowsOf } from "./drawing.js";
 import { Run } from "./payload.js";
 import { text } from "./texts.js";
@@ -120,7 +121,8 @@ export class Panel {
     const strips = Object.entries({ source, result, reference }).flatMap(([name, bars]) =>
       bars ? [{ label: text(name) ?? name, bars }] : [],
     );
-    draw(this.canvas, strips, frame?.curves, this.channel, this.logarithmic);
+    const curves = frame?.source.map((bars, row) => curveByRank(bars, frame.result[row]));
+    draw(this.canvas, strips, curves, this.channel, this.logarithmic);
     // For tests, which cannot read bars off a canvas.
     this.widget.drawn = { frame, strips, channel: this.channel, logarithmic: this.logarithmic, at: performance.now() };
   }

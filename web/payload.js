@@ -1,12 +1,12 @@
 /**
  * Reads what a node has told of a run: `plots/panel_message.py` writes it, and says what it holds.
  *
- * @typedef {{bins: number, points: number, total: number, frames: number[], sampled: boolean, data: string, references: string,
+ * @typedef {{bins: number, total: number, frames: number[], sampled: boolean, data: string, references: string,
  *   reference_of: number[] | null, pictures?: number, path?: string}} Message
  *
- * @typedef {{source: Float64Array[], result: Float64Array[], reference: Float64Array[] | null, curves: Uint8Array[],
+ * @typedef {{source: Float64Array[], result: Float64Array[], reference: Float64Array[] | null,
  *   before: number[], after: number[], black: number[], white: number[]}} Frame Of each four rows: red, green, blue, luminance.
- *   Shares of all pixels by bins; levels of 255 that levels have become, evenly from black to white; the
+ *   Shares of all pixels by bins; the
  *   distance W1 to the reference, of 1; parts of the result's pixels.
  */
 
@@ -23,17 +23,15 @@ export class Run {
 
   /** @param {number} index among the frames that are there @returns {Frame | null} null for a reference alone */
   frame(index) {
-    const { bins, points, frames, reference_of } = this.message;
+    const { bins, frames, reference_of } = this.message;
     if (!frames.length) return null;
-    const start = index * (2 * NUMBERS + 8 * bins + 4 * points);
+    const start = index * (2 * NUMBERS + 8 * bins);
     const codes = start + 2 * NUMBERS;
     const four = (/** @type {number} */ n) => numbersAt(this.data, start + 8 * n, 4);
-    const curve = (/** @type {number} */ row) => codes + 8 * bins + row * points;
     return {
       source: barsAt(this.data, codes, bins, four(0)),
       result: barsAt(this.data, codes + 4 * bins, bins, four(1)),
       reference: reference_of && this.reference(reference_of[index]),
-      curves: [0, 1, 2, 3].map((row) => this.data.slice(curve(row), curve(row + 1))),
       before: four(2),
       after: four(3),
       black: four(4),
