@@ -1,5 +1,6 @@
 """Histograms of frames, as they are shown to the user: of red, green, blue and luminance, at 8-bit levels."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,9 @@ BINS = 256
 """Bins of a histogram that is shown, one for each value that rounds to the same of 256 levels."""
 
 # A frame has a few percent of its matching's time for this, so that only some of its pixels are counted where the match has
-# not counted them all: one of so many in each direction, fewer of small frames, but at least so many in all.
-_STRIDE = 7
-_LEAST = 1 << 14
+# not counted them all: at least so many.
+_LEAST = 12_000
+_STRATA = 64
 
 
 @dataclass(frozen=True)
@@ -36,40 +37,46 @@ class FrameHistograms:
 def sample_pixels(pixels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """Some pixels ``[3, h, w]`` on the CPU of ``[C, H, W]`` with C of 1, 3 or 4, and their weights ``[h, w]`` of ``[H, W]``.
 
-    Values beyond [0, 1] and those that are not finite are at the nearest end.
+    They are in rows and columns at even distances. Values beyond [0, 1] and those that are not finite are at the nearest end.
     """
     height, width = pixels.shape[1:]
     counting = height * width if weights is None else int((weights > 0).sum())
-    stride = max(1, min(_STRIDE, math.isqrt(counting // _LEAST)))
+    stride = max(1, math.isqrt(counting // _LEAST))
     down, along = (slice(min(stride, side) // 2, None, stride) for side in (height, width))
-    sample = nearest_end(pixels.detach()[:3, down, along].cpu().float()).clamp(0, 1).expand(3, -1, -1)
+    # A pixel at a time, then plane by plane in memory, which is faster from here on.
+    few = pixels.detach()[:3, down, along].movedim(0, -1).contiguous().movedim(-1, 0).cpu().float().contiguous()
+    sample = nearest_end(few).clamp_(0, 1).expand(3, -1, -1)
     return sample, None if weights is None else weights.detach()[down, along].cpu()
 
 
 def count_colors(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Count pixels ``[3, H, W]`` in [0, 1] by their weights ``[H, W]``, in the four histograms that are shown: ``[4, 256]``."""
-    return _count(torch.cat([pixels, luma(pixels)]), weights)
+    planes = torch.cat([pixels, luma(pixels)]).flatten(1)
+    return _count(planes, None if weights is None else weights.double().flatten())
 
 
-def _with_luminance(counts: Tensor, sample: Tensor, weights: Tensor | None) -> Tensor:
-    """Counts of channels ``[3, 256]`` with those of the luminance, of which there is only a sample ``[3, h, w]``.
+def _with_luminance(channels: Tensor, pictures: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Counts ``[P, 4, 256]`` of channels ``[P, 3, 256]`` and of luminance, of which there is only a sample ``[3, P, N]``.
 
-    It is stratified after the fact by green, most of the luminance: in each of its bins, the pixels of the sample stand for all
-    that were counted there. Cochran 1977, "Sampling techniques", ch. 5A.
+    The sample, with weights ``[N]``, is of the first of P pictures, and what became of it in the others. It is stratified after
+    the fact by green, most of the luminance: the pixels of the sample in a stratum stand for all that were counted there.
+    Cochran 1977, "Sampling techniques", ch. 5A.
     """
-    strata = (sample[1] * (BINS - 1)).add_(0.5).int()
-    found = torch.bincount(strata.flatten(), None if weights is None else weights.double().flatten(), minlength=BINS)
-    each = torch.where(found > 0, counts[1] / found, 0)[strata]
-    luminance = _count(luma(sample), each if weights is None else each * weights)
-    return torch.cat([counts, luminance * (counts[1].sum() / luminance.sum())])
+    green, size = channels[0, 1], BINS // _STRATA
+    strata = (pictures[1, 0] * ((BINS - 1) / size)).add_(0.5 / size).int()
+    found = torch.bincount(strata, weights, minlength=_STRATA)
+    each = torch.where(found > 0, green.view(_STRATA, size).sum(dim=1) / found, 0)
+    each = (each * (green.sum() / each.dot(found.to(each.dtype)))).index_select(0, strata)
+    luminance = _count(luma(pictures)[0], each if weights is None else each * weights)
+    return torch.cat([channels, luminance[:, None]], dim=1)
 
 
 def _count(planes: Tensor, weights: Tensor | None) -> Tensor:
-    """Count values ``[C, H, W]`` in [0, 1] at 8-bit levels, ``[C, 256]``."""
-    # As whole numbers, each channel in bins of its own.
-    firsts = torch.arange(len(planes), dtype=torch.int32)[:, None] * BINS
-    bins = (planes.flatten(1) * (BINS - 1)).add_(0.5).int().add_(firsts).flatten()
-    added = None if weights is None else weights.double().flatten().repeat(len(planes))
+    """Count values ``[C, N]`` in [0, 1], by weights ``[N]``, at 8-bit levels: ``[C, 256]``, float64."""
+    # As whole numbers, each row in bins of its own.
+    firsts = torch.arange(0.5, len(planes) * BINS, BINS)[:, None]
+    bins = torch.add(firsts, planes, alpha=BINS - 1).int().flatten()
+    added = None if weights is None else weights.repeat(len(planes))
     return torch.bincount(bins, added, minlength=len(planes) * BINS).double().view(-1, BINS)
 
 
@@ -83,19 +90,20 @@ def frame_histograms(
 ) -> FrameHistograms:
     """What is shown of a frame of pixels ``[C, H, W]`` before and after, each with its weights ``[H, W]``.
 
-    ``known`` are the counts ``[3, LEVELS]`` of all pixels and the tables ``[3 or 1, LEVELS]`` that all went through by this
-    ``factor``, if it is so.
+    ``known`` is how many of all pixels are at a level or below, ``[3, LEVELS]``, and the tables ``[3 or 1, LEVELS]`` that all
+    went through by this ``factor``, if it is so.
     """
-    samples = sample_pixels(source, weights[0]), sample_pixels(result, weights[1])
     if known is None:
-        return FrameHistograms(count_colors(*samples[0]), count_colors(*samples[1]), reference)
-    # In the precision in which pixels were looked up and blended: some lie on the border between two levels.
-    below, table = known[0].cpu().cumsum(dim=1), known[1].to("cpu", working_dtype(result)).expand(3, -1)
+        counts = (count_colors(*sample_pixels(*planes)) for planes in zip((source, result), weights, strict=True))
+        return FrameHistograms(*counts, reference)
+    below, table, dtype = known[0].cpu(), known[1].cpu(), working_dtype(result)
     if factor < 1:
-        table = (table * factor).add(torch.arange(LEVELS, dtype=table.dtype) / (LEVELS - 1), alpha=1 - factor)
-    channels = _coarse(below), _sent_through(below, table)
-    before, after = (_with_luminance(counts, *sample) for counts, sample in zip(channels, samples, strict=True))
-    return FrameHistograms(before, after, reference, exact=True)
+        table = (table.to(dtype) * factor).add(torch.arange(LEVELS, dtype=dtype) / (LEVELS - 1), alpha=1 - factor)
+    table = table.double().expand(3, -1)
+    sample = sample_pixels(source)[0].flatten(1)
+    sent = table.gather(1, (sample * (LEVELS - 1)).add_(0.5).long()).to(sample.dtype).clamp_(0, 1)
+    channels = torch.stack([_coarse(below), _sent_through(below, table, dtype)])
+    return FrameHistograms(*_with_luminance(channels, torch.stack([sample, sent], dim=1)), reference, exact=True)
 
 
 def reference_histogram(pixels: Tensor, mask: Tensor | None, counts: Any) -> Tensor:
@@ -103,31 +111,39 @@ def reference_histogram(pixels: Tensor, mask: Tensor | None, counts: Any) -> Ten
 
     ``counts`` are those of its channels, ``[C, LEVELS]``, if they are known, or something else that was measured.
     """
-    sample = sample_pixels(pixels, mask)
     if not isinstance(counts, Tensor) or counts.shape not in ((1, LEVELS), (3, LEVELS)):
-        return count_colors(*sample)
-    return _with_luminance(coarse(counts.cpu()).expand(3, -1), *sample)
+        return count_colors(*sample_pixels(pixels, mask))
+    sample, weights = sample_pixels(pixels, mask)
+    weights = None if weights is None else weights.double().flatten()
+    return _with_luminance(coarse(counts.cpu()).expand(1, 3, -1), sample.flatten(1)[:, None], weights)[0]
 
 
 def coarse(counts: Tensor) -> Tensor:
     """Counts ``[C, LEVELS]`` at the 8-bit levels to which they round, ``[C, 256]``, float64."""
-    return _coarse(counts.cumsum(dim=1))
+    return _coarse(counts.cumsum(dim=1)).double()
 
 
 def _coarse(below: Tensor) -> Tensor:
     """The same of sums ``[C, LEVELS]`` of what is at a level or below."""
     # 257 levels round to each, but half of them to the first and to the last.
     step = LEVELS // BINS + 1
-    return _apart(torch.cat([below[:, step // 2 :: step], below[:, -1:]], dim=1))
+    return below[:, step // 2 :: step].diff(dim=1, prepend=below.new_zeros(len(below), 1), append=below[:, -1:])
 
 
-def _sent_through(below: Tensor, table: Tensor) -> Tensor:
-    """The same of what becomes of them by a table ``[C, LEVELS]`` that does not fall."""
-    edges = ((torch.arange(BINS - 1, dtype=torch.float64) + 0.5) / (BINS - 1)).expand(len(table), -1)
-    firsts = torch.searchsorted(table.double().contiguous(), edges.contiguous())
-    at_edges = below.gather(1, (firsts - 1).clamp(min=0))
-    return _apart(torch.cat([torch.where(firsts > 0, at_edges, 0), below[:, -1:]], dim=1))
+def _sent_through(below: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same of what becomes of them by a table ``[C, LEVELS]`` that does not fall, of which pixels have the ``dtype``."""
+    firsts = torch.searchsorted(table.contiguous(), _edges(dtype).expand(len(table), -1).contiguous())
+    none = below.new_zeros(len(below), 1)
+    under = torch.where(firsts > 0, below.gather(1, (firsts - 1).clamp_(min=0)), 0)
+    return under.diff(dim=1, prepend=none, append=below[:, -1:])
 
 
-def _apart(below: Tensor) -> Tensor:
-    return torch.cat([below[:, :1], below.diff(dim=1)], dim=1).double()
+@functools.cache
+def _edges(dtype: torch.dtype) -> Tensor:
+    """The least numbers that round to a higher of the 8-bit levels once they are rounded to a ``dtype``."""
+    # Some entries of a table lie on the border between two levels before they are rounded, or after.
+    exact = (torch.arange(BINS - 1, dtype=torch.float64) + 0.5) / (BINS - 1)
+    inside = exact.to(dtype)
+    inside = torch.where(inside < exact, inside.nextafter(torch.ones_like(inside)), inside)
+    between = (inside.double() + inside.nextafter(torch.zeros_like(inside)).double()) / 2
+    return torch.where(between.to(dtype) < inside, between.nextafter(inside.double()), between)

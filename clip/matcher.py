@@ -190,13 +190,13 @@ class Matcher:
 def _counted_as_whole(
     step: Step | Part, frame: Frame, picture: Picture, start: Transform, prepared: Any
 ) -> tuple[Transform, tuple[Tensor, Tensor] | None]:
-    """Where all pixels go through tables that are solved for them: these, with what was counted for them."""
+    """Where all pixels go through tables that are solved for them: these, with the sums of what was counted for them."""
     whole = frame.mask is None and frame.change is None and len(picture.pixels) == 3 and not picture.missing
     if not whole or not isinstance(step, ChannelStep):
         return start, None
     counts = step.measure(picture)
     part = step.solve(counts, prepared)
-    return replace(start, parts=(part,)), (counts, part.values)
+    return replace(start, parts=(part,)), (counts.cumsum_(dim=1), part.values)
 
 
 def _write(matcher: Matcher, frame: Frame, picture: Picture, matched: Tensor, change: Tensor | None) -> None:

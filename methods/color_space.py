@@ -100,7 +100,8 @@ def _kornia(name: str, pixels: Tensor, **options: bool) -> Tensor:
 
 def luma(rgb: Tensor) -> Tensor:
     """The brightness ``[1, H, W]`` of RGB ``[3, H, W]``, as Rec. 709 has it: ITU-R BT.709-6, item 3.2."""
-    return sum((weight * channel for weight, channel in zip(_LUMA, rgb, strict=True)), torch.zeros_like(rgb[0]))[None]
+    red, green, blue = (weight * channel for weight, channel in zip(_LUMA, rgb, strict=True))
+    return (red + green + blue)[None]
 
 
 def _rgb_to_luminance(rgb: Tensor) -> Tensor:
