@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Editor, OpenEditor
+from browser import Editor, OpenEditor, editors
 from comfyui_server import ComfyUI
 from photos import photo_8bit
 from PIL import Image
+from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
@@ -18,11 +20,16 @@ SAVED = sorted((Path(__file__).parent / "data" / "workflows_0.7").glob("*.json")
 OURS = ("ImageHistogram", "ColorTransform", "ReferenceHistogram")
 SOCKETS = ["histogram", "histogram_red", "histogram_green", "histogram_blue"]
 ADD = """(types) => {
-    window.app.graph.clear();
+    const { graph } = window.app;
+    const used = Math.max(window.usedIds ?? 0, graph.state.lastNodeId);
+    graph.clear();
+    // What the page still draws of nodes that were there before is not taken for new ones.
+    graph.state.lastNodeId = used;
+    window.usedIds = used + types.length;
     return types.map((type, place) => {
         const node = LiteGraph.createNode(type);
         node.pos = [100 + 400 * place, 100];
-        window.app.graph.add(node);
+        graph.add(node);
         return Number(node.id);
     });
 }"""
@@ -95,10 +102,12 @@ CASES = [
 ]
 
 
-@pytest.fixture(params=[False, True], ids=["canvas", "nodes2"])
-def editor(open_editor: OpenEditor, request: pytest.FixtureRequest) -> Editor:
-    # With Nodes 2.0, advanced inputs are folded away by themselves.
-    return open_editor(nodes2=request.param, **{"Comfy.Node.AlwaysShowAdvancedWidgets": True})
+@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "nodes2"])
+def editor(request: pytest.FixtureRequest, browser: Browser, comfyui: ComfyUI) -> Iterator[Editor]:
+    """A page for the tests of this file, which must have had no error at their end."""
+    with editors(browser, comfyui) as opened:
+        # With Nodes 2.0, advanced inputs are folded away by themselves.
+        yield opened(nodes2=request.param, **{"Comfy.Node.AlwaysShowAdvancedWidgets": True})
 
 
 def add(editor: Editor, *types: str) -> list[int]:
