@@ -42,6 +42,8 @@ def match_images(
     color_space: str = "rgb",
     rotations: int = ROTATIONS,
     change_mask: Tensor | None = None,
+    detail: float = 0.0,
+    dither: bool = False,
 ) -> Tensor:
     """Give each frame of a batch the colors of its reference.
 
@@ -82,6 +84,10 @@ def match_images(
         rotations: of the method sliced, 2 or more.
         change_mask: floating point, shape ``[1 or B, height, width]``, values in [0, 1]: how much of the result is blended in,
             in place of ``image_mask``, which then says only what is measured. 1 throughout changes everything.
+        detail: from 0 to 1, how much of the image's own detail is kept: noise, the blocks of JPEG and bands, which a steep
+            change amplifies. See :func:`keep_detail`.
+        dither: adds noise of half an 8-bit level to the image before it is measured, so that levels that are pulled apart
+            leave no bands. It is the same at every run.
 
     Returns:
         The image's shape, dtype and device, values in [0, 1] (but for a factor or a mask of 0). NaN and infinite values of
@@ -100,7 +106,9 @@ def match_images(
     >>> match_images(dark, bright).mean()
     tensor(0.8000)
     """
-    settings = MatchSettings(method, factor, source_stats, target_index, window, reference_stats, color_space, rotations)
+    settings = MatchSettings(
+        method, factor, source_stats, target_index, window, reference_stats, color_space, rotations, detail, dither
+    )
     return warned(*match_batch(image, reference, settings, device, progress, image_mask, reference_mask, change_mask))
 
 
@@ -117,6 +125,8 @@ def specify_images(
     window: int = WINDOW,
     image_mask: Tensor | None = None,
     change_mask: Tensor | None = None,
+    detail: float = 0.0,
+    dither: bool = False,
 ) -> Tensor:
     """Give each frame of a batch a histogram that is specified without a picture.
 
@@ -134,6 +144,8 @@ def specify_images(
         window: see there.
         image_mask: see there.
         change_mask: see there.
+        detail: see there.
+        dither: see there.
 
     Returns:
         As :func:`match_images`; differentiable in image and mask.
@@ -155,6 +167,8 @@ def specify_images(
         target_index=target_index,
         window=window,
         color_space=color_space,
+        detail=detail,
+        dither=dither,
         target=target,
     )
     return warned(*match_batch(image, None, settings, device, progress, image_mask, None, change_mask))

@@ -23,6 +23,9 @@ REFERENCE_STATS = ("paired", "pooled")
 WINDOW = 72
 """The default window of ``smoothed``, in frames: three seconds of film."""
 
+# How often a change is smoothed where detail is kept.
+_TIMES = 3
+
 
 @dataclass(frozen=True)
 class MatchSettings:
@@ -41,6 +44,8 @@ class MatchSettings:
     reference_stats: str = REFERENCE_STATS[0]
     color_space: str = COLOR_SPACES[0]
     rotations: int = ROTATIONS
+    detail: float = 0.0
+    dither: bool = False
     target: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +54,7 @@ class MatchSettings:
         check_choice("source_stats", self.source_stats, SOURCE_STATS)
         check_choice("reference_stats", self.reference_stats, REFERENCE_STATS)
         check_number("factor", self.factor, 0, 1)
+        check_number("detail", self.detail, 0, 1)
         for name, least in (("target_index", 0), ("window", 1), ("rotations", 2)):
             check_count(name, getattr(self, name), least)
         rows = len(self.target.counts) if isinstance(self.target, Specified) else 1
@@ -76,7 +82,12 @@ class MatchSettings:
         from ..methods.chains import recipe
         from ..methods.channels import TargetStep
         from ..methods.color_space import ColorSpace
+        from ..methods.detail import SmoothChange
+        from ..methods.dither import Dither
 
+        space, steps = recipe(self.method, self.color_space, rotations=self.rotations)
         if self.target is not None:
-            return ColorSpace(self.color_space, lightness_only=True), (TargetStep(target=self.target),)
-        return recipe(self.method, self.color_space, rotations=self.rotations)
+            space, steps = ColorSpace(self.color_space, lightness_only=True), (TargetStep(target=self.target),)
+        # Where a smoother change has moved the colors away from their target, they are matched again.
+        again = (SmoothChange(self.detail), *steps) * _TIMES if self.detail else ()
+        return space, (*((Dither(),) if self.dither else ()), *steps, *again)
