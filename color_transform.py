@@ -184,6 +184,8 @@ def fit_transform(
     image_mask: Tensor | None = None,
     reference_mask: Tensor | None = None,
     target_index: int | None = None,
+    detail: float = 0.0,
+    dither: bool = False,
 ) -> ColorTransform:
     """Find the change of colors that a match is, to apply it elsewhere.
 
@@ -199,6 +201,8 @@ def fit_transform(
         image_mask: how much each pixel counts, floating point, shape ``[1 or B, height, width]``, values in [0, 1].
         reference_mask: the same for the reference, ``[1 or R, height, width]``.
         target_index: the frame of ``image`` that counts alone; by default all do.
+        detail: as in :func:`match_images`; wherever the transform is applied, it keeps as much of that picture's detail.
+        dither: as in :func:`match_images`, wherever the transform is applied.
 
     Returns:
         The transform; its :meth:`ColorTransform.apply` has a gradient to image, reference and masks where the method has.
@@ -213,38 +217,37 @@ def fit_transform(
     >>> fit_transform(before, after, "mkl").apply(torch.rand(300, 8, 8, 3)).shape
     torch.Size([300, 8, 8, 3])
     """
-    return warned(*fit_batch(image, reference, method, color_space, image_mask, reference_mask, target_index, None, None))
+    settings = fit_settings(method, color_space, target_index, detail=detail, dither=dither)
+    return warned(*fit_batch(image, reference, settings, image_mask, reference_mask, None, None))
 
 
 def fit_batch(
     image: Tensor,
     reference: Tensor | ReferenceHistogram,
-    method: str,
-    color_space: str,
+    settings: MatchSettings,
     image_mask: Tensor | None,
     reference_mask: Tensor | None,
-    target_index: int | None,
     device: torch.device | str | None,
     progress: Callable[[int, int], None] | None,
     observe: Observe | None = None,
 ) -> tuple[ColorTransform, list[str]]:
-    """What :func:`fit_transform` does, on a device, with what there is to tell in place of warnings.
+    """What :func:`fit_transform` does by :func:`fit_settings`, on a device, with what there is to tell in place of warnings.
 
     ``observe`` is told what is to be shown of all frames together.
     """
-    settings = fit_settings(method, color_space, target_index)
     batch = Batch(image, image_mask, None, reference, reference_mask, few=True)
-    if target_index is not None and target_index >= len(image):
-        raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {target_index}")
+    target = settings.target_index if settings.source_stats == "target_frame" else None
+    if target is not None and target >= len(image):
+        raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {target}")
     gradient = batch.wants_gradient and settings.differentiable
     with torch.set_grad_enabled(gradient):
         found, report = fit_clip(batch.clip(), settings, batch.device(device), progress, gradient=gradient)
     report += Report(image_missing=sum(map(missing_values, image.detach().movedim(-1, 1)[:, :3])))
     if observe is not None:
         frames = list(batch.clip().frames())
-        chosen = frames if target_index is None else frames[target_index : target_index + 1]
+        chosen = frames if target is None else frames[target : target + 1]
         observe(_observed(found, chosen, batch.references))
-    return ColorTransform(found, method), batch.notes(settings) + report.notes()
+    return ColorTransform(found, settings.method), batch.notes(settings) + report.notes()
 
 
 def _observed(transform: Transform, frames: list[Frame], references: list[Reference]) -> FrameHistograms:
@@ -261,7 +264,14 @@ def _observed(transform: Transform, frames: list[Frame], references: list[Refere
     return FrameHistograms(source, result, shown)
 
 
-def fit_settings(method: str, color_space: str, target_index: int | None = None, rotations: int = ROTATIONS) -> MatchSettings:
+def fit_settings(
+    method: str,
+    color_space: str,
+    target_index: int | None = None,
+    rotations: int = ROTATIONS,
+    detail: float = 0.0,
+    dither: bool = False,
+) -> MatchSettings:
     """How a transform is fitted; a ValueError for a method that finds none."""
     check_choice("method", method, METHODS)
     if reason := METHODS[method].per_frame_only:
@@ -273,4 +283,6 @@ def fit_settings(method: str, color_space: str, target_index: int | None = None,
         target_index=target_index or 0,
         reference_stats="paired" if METHODS[method].aligned else "pooled",
         rotations=rotations,
+        detail=detail,
+        dither=dither,
     )

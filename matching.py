@@ -85,7 +85,7 @@ def match_images(
         change_mask: floating point, shape ``[1 or B, height, width]``, values in [0, 1]: how much of the result is blended in,
             in place of ``image_mask``, which then says only what is measured. 1 throughout changes everything.
         detail: from 0 to 1, how much of the image's own detail is kept: noise, the blocks of JPEG and bands, which a steep
-            change amplifies. See :func:`keep_detail`.
+            change amplifies, by :func:`smooth_change` and three more matches.
         dither: adds noise of half an 8-bit level to the image before it is measured, so that levels that are pulled apart
             leave no bands. It is the same at every run.
 

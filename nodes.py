@@ -21,6 +21,7 @@ from .comfyui.inputs import (
     reference_input,
     refusal,
     shown_for,
+    texture_inputs,
 )
 from .comfyui.lut import LoadLUT, SaveLUT
 from .comfyui.panel import has_panel
@@ -73,6 +74,7 @@ class ImageHistogramMatch(io.ComfyNode):
                     method=["sliced"],
                 ),
                 change_mask_input(),
+                *texture_inputs(),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The matched images, same size and number.")],
         )

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 RETURN_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
 """Settings of glibc with which a freed block goes back to the system at once."""
+
+# The part of a picture that is flat.
+_FLAT = 0.3
 
 
 class PeakMemory:
@@ -62,6 +67,38 @@ def gradient_correlation(image: Tensor, source: Tensor) -> float:
         luma = pixels[0].double() @ torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64)
         rows.append(torch.cat([luma.diff(dim=0).flatten(), luma.diff(dim=1).flatten()]))
     return float(torch.corrcoef(torch.stack(rows))[0, 1])
+
+
+def amplification(result: Tensor, source: Tensor) -> tuple[float, float]:
+    """How much more energy [1, H, W, 3] has than ``source`` where that is flat: in noise, and at the edges of 8 x 8 blocks."""
+    planes = [pixels[0].movedim(-1, 0).double().numpy() for pixels in (result, source)]
+    down, along = np.gradient(gaussian_filter(planes[1].mean(axis=0), 3))
+    slope = np.hypot(down, along)
+    flat = slope < np.quantile(slope, _FLAT)
+    noise = [float(((plane - gaussian_filter(plane, (0, 2, 2)))[:, flat] ** 2).mean()) for plane in planes]
+    blocks = [_block_edges(plane, flat) for plane in planes]
+    return noise[0] / noise[1], blocks[0] / blocks[1]
+
+
+def _block_edges(planes: NDArray[np.float64], flat: NDArray[np.bool_]) -> float:
+    """The energy of steps between blocks, less what the steps beside them lead to expect."""
+    steps = []
+    for axis in (1, 2):
+        differences = np.diff(planes, axis=axis)
+        edges = np.arange(7, differences.shape[axis] - 1, 8)
+        beside = [np.take(differences, edges + shift, axis) for shift in (-1, 1)]
+        step = np.take(differences, edges, axis) - sum(beside) / 2
+        steps.append(step[:, np.take(flat, edges, axis - 1)].ravel())
+    return float((np.concatenate(steps) ** 2).mean())
+
+
+def gaps(result: Tensor) -> float:
+    """The part of the 8-bit levels between the darkest and the brightest of [1, H, W, 3] that no pixel has: bands."""
+    parts = []
+    for channel in (result[0] * 255).round().long().flatten(0, 1).unbind(-1):
+        counts = torch.bincount(channel - channel.min())
+        parts.append(float((counts == 0).double().mean()))
+    return sum(parts) / len(parts)
 
 
 def peak_frames(factor: float) -> float:

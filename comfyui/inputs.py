@@ -118,6 +118,22 @@ def clip_inputs() -> list[io.Input]:
     ]
 
 
+def texture_inputs() -> list[io.Input]:
+    """What becomes of noise and of the gaps between levels. Saved workflows hold widgets by their position: they come last."""
+    detail = (
+        "How much of the images' own texture is kept: at 1, a strong change amplifies neither grain nor JPEG blocks nor bands. "
+        "Takes three to four times as long."
+    )
+    dither = (
+        "Adds noise of half a level to 8-bit images before they are measured, the same at every run, "
+        "so that a strong change leaves no bands in skies."
+    )
+    return [
+        advanced(io.Float.Input("detail", default=0.0, min=0.0, max=1.0, step=0.05, tooltip=detail)),
+        advanced(io.Boolean.Input("dither", default=False, tooltip=dither)),
+    ]
+
+
 def refusal(**chosen: str | None) -> bool | str:
     """What ComfyUI is told before anything runs: why settings do not go together, or True. None comes from another node."""
     try:

@@ -19,6 +19,7 @@ from .inputs import (
     match_with_progress,
     refusal,
     shown_for,
+    texture_inputs,
 )
 from .panel import has_panel
 
@@ -70,6 +71,7 @@ class ImageHistogramSpecify(io.ComfyNode):
                 _number("clip_high", LinearStretch.high, 99.0, 0.1, "linear stretch", percent + "white."),
                 *clip_inputs(),
                 change_mask_input(),
+                *texture_inputs(),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The changed images, same size and number.")],
         )

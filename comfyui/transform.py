@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..color_transform import ColorTransform, fit_batch
+from ..color_transform import ColorTransform, fit_batch, fit_settings
 from ..methods.table import COLOR_SPACES, METHODS
 from ..reference_histogram import ReferenceHistogram
 from .inputs import (
@@ -16,6 +16,7 @@ from .inputs import (
     method_input,
     reference_input,
     shown_progress,
+    texture_inputs,
 )
 from .panel import has_panel, observed_by, told
 
@@ -63,6 +64,7 @@ class FitColorTransform(io.ComfyNode):
                         tooltip="The frame of the images that counts alone, from 0. -1: all frames count together.",
                     )
                 ),
+                *texture_inputs(),
             ],
             outputs=[TRANSFORM.Output(display_name="transform", tooltip="Goes into Apply Color Transform and Save LUT.")],
         )
@@ -80,14 +82,17 @@ class FitColorTransform(io.ComfyNode):
         image_mask: Tensor | None = None,
         reference_mask: Tensor | None = None,
         target_index: int = _ALL_FRAMES,
+        detail: float = 0.0,
+        dither: bool = False,
     ) -> io.NodeOutput:
         """Fit to the images where ComfyUI keeps them."""
         chosen = None if target_index == _ALL_FRAMES else target_index
+        settings = fit_settings(method, color_space, chosen, detail=detail, dither=dither)
         masks = image_mask, reference_mask
         progress = shown_progress(len(image))
         observed = observed_by(cls)
         observe = None if observed is None else observed.append
-        transform, notes = fit_batch(image, reference, method, color_space, *masks, chosen, None, progress, observe)
+        transform, notes = fit_batch(image, reference, settings, *masks, None, progress, observe)
         return io.NodeOutput(transform, ui=told(cls, notes, observed))
 
 

@@ -52,6 +52,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add_setting(parser, "--color-space", channels, choices=COLOR_SPACES)
     _add_setting(parser, "--rotations", "of sliced: more are slower and nearer", type=int, metavar="N")
     _add_setting(parser, "--factor", "0 (unchanged) to 1 (matched)", type=float)
+    texture = "0 to 1, how much of the files' own texture is kept: no grain, JPEG blocks or bands are amplified"
+    _add_setting(parser, "--detail", texture, type=float)
+    noise = "add noise of half an 8-bit level before files are measured, the same at every run, against bands"
+    parser.add_argument("--dither", action="store_true", help=noise)
     device = "where to compute; auto takes the GPU if there is one"
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help=device + _DEFAULT)
     group = parser.add_argument_group("histograms without a reference")

@@ -59,7 +59,7 @@ def _fit(job: Job, options: argparse.Namespace, sources: list[Path]) -> ColorTra
     """Measure all files as the frames of one clip, and find their transform."""
     chosen = job.settings
     index = chosen.target_index if chosen.source_stats == "target_frame" else None
-    settings = fit_settings(chosen.method, chosen.color_space, index, chosen.rotations)
+    settings = fit_settings(chosen.method, chosen.color_space, index, chosen.rotations, chosen.detail, chosen.dither)
     with about(sources[0]):
         metadata = read_clip_header(sources[0]).metadata
     clips = [source for source in sources if source.exists() and is_clip(source)]

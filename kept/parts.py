@@ -10,6 +10,8 @@ from torch import Tensor
 from ..kernels.levels import LEVELS
 from ..luts.color_table import ColorTable
 from ..methods.channels import ChannelTables
+from ..methods.detail import SmoothChange
+from ..methods.dither import Dither
 from ..methods.linear import AffineMap
 from ..methods.regrain import Regrain
 from ..methods.sliced import AXIS_BINS, RotatedTables, Rotations
@@ -69,6 +71,10 @@ KINDS = {
         lambda part: {"strength": part.strength, "iterations": list(part.iterations)},
         lambda arrays: Regrain(float(arrays["strength"]), tuple(int(number) for number in arrays["iterations"])),
     ),
+    "smooth change": Kind(
+        SmoothChange, {"amount": ()}, lambda part: {"amount": part.amount}, lambda arrays: SmoothChange(float(arrays["amount"]))
+    ),
+    "dither": Kind(Dither, {}, lambda part: {}, lambda arrays: Dither()),
 }
 """All kinds of parts that can be kept, by the names that they have in files."""
 

@@ -45,7 +45,9 @@ def smooth_change(matched: Tensor, original: Tensor, amount: float = 1.0, weight
     """
 
     def smooth(matched: Tensor, original: Tensor) -> Tensor:
-        change = matched - original
+        # In one order of memory, in which all planes are rounded alike.
+        original = original.contiguous()
+        change = matched.contiguous() - original
         return original + torch.lerp(change, _filtered(change, original, weights), amount)
 
     planes = list(matched.split(1)), list(original.split(1))

@@ -11,7 +11,7 @@ import torch
 from comfyui_histogram_match import LinearStretch, ReferenceHistogram
 from comfyui_histogram_match.clip.histograms import FrameHistograms
 from comfyui_histogram_match.clip.settings import MatchSettings
-from comfyui_histogram_match.color_transform import fit_batch
+from comfyui_histogram_match.color_transform import fit_batch, fit_settings
 from comfyui_histogram_match.matching import match_batch
 from comfyui_histogram_match.plots.panel_message import panel_message
 from panel_reading import read_frames, read_references, shares, values
@@ -158,7 +158,7 @@ def test_a_fit_is_shown_with_all_frames_together() -> None:
     reference = torch.cat([image[:1] ** 1.2, image[1:] ** 1.2])
     for method, target_index in (("pytorch", None), ("mkl", 1), ("aligned-linear", None)):
         shown: list[FrameHistograms] = []
-        fitted, _ = fit_batch(image, reference, method, "rgb", None, None, target_index, None, None, shown.append)
+        fitted, _ = fit_batch(image, reference, fit_settings(method, "rgb", target_index), None, None, None, None, shown.append)
         (record,) = read_frames(panel_message(shown))
         chosen = image if target_index is None else image[target_index][None]
         for bars, frames in ((record.source, chosen), (record.result, fitted.apply(chosen))):
