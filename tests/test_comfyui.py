@@ -45,6 +45,8 @@ def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
             "color_space",
             "rotations",
             "change_mask",
+            "detail",
+            "dither",
         ],
     }
     inputs = node["input"]["required"]
@@ -60,10 +62,12 @@ def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
         "color_space": "rgb",
         "rotations": 30,
         "change_mask": None,
+        "detail": 0.0,
+        "dither": False,
     }
     assert all(options["tooltip"] for _, options in optional.values())
     advanced = {name for name, (_, options) in optional.items() if options.get("advanced")}
-    assert advanced == {"source_stats", "target_index", "window", "reference_stats", "rotations"}
+    assert advanced == {"source_stats", "target_index", "window", "reference_stats", "rotations", "detail", "dither"}
     assert inputs["reference"][0] == "IMAGE,REFERENCE_HISTOGRAM"
     assert inputs["method"][1]["options"] == list(METHODS)
     shown_for = {name: options["shown_for"] for name, (_, options) in optional.items() if "shown_for" in options}

@@ -77,7 +77,7 @@ def test_edges_do_not_overshoot(ends: tuple[float, float, float, float]) -> None
 
 @pytest.mark.parametrize("mode", ["uniform", "target_frame"])
 def test_a_still_background_stays_still(mode: str) -> None:
-    clip = CLIPS["crossing object"](8, 120, 128)
+    clip = CLIPS["crossing object"](8, 160, 128)
     matched = match_images(clip.frames, reference(), source_stats=mode, detail=1)
     still = matched[:, : clip.still.stop - REACH]
     assert float((still[1:] - still[:-1]).abs().max()) <= 1 / 255 / 50
@@ -131,10 +131,11 @@ def ramp(levels: int = 64, width: int = 1024, first: int = 96) -> Tensor:
     return ((torch.arange(width) // (width // levels) + first) / 255).float().view(1, 1, width, 1).expand(1, 64, width, 3)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [partial(match_images, reference=torch.linspace(0, 1, 4096).view(1, 64, 64, 1)), partial(specify_images, target=Uniform())],
-)
+# All levels equally often.
+EVEN = torch.linspace(0, 1, 4096).view(1, 64, 64, 1)
+
+
+@pytest.mark.parametrize("change", [partial(match_images, reference=EVEN), partial(specify_images, target=Uniform())])
 def test_a_steep_change_of_a_ramp_leaves_no_bands(change: Any) -> None:
     image = ramp()
     plain, dithered = (change(image, dither=dither)[0, ..., 0] for dither in (False, True))
@@ -162,7 +163,8 @@ def test_noise_is_triangular_and_cancels_out() -> None:
 def test_gray_stays_gray() -> None:
     image = ramp().mean(dim=-1, keepdim=True)
     result = match_images(image.expand(-1, -1, -1, 3), EVEN, dither=True, detail=1)
-    assert torch.equal(result[..., 0], result[..., 2])
+    # Channels are rounded to 16-bit levels, each in its own way.
+    assert 255 * float((result[..., 0] - result[..., 2]).abs().max()) <= 0.05
 
 
 @pytest.mark.parametrize(("value", "kind"), [(-0.1, ValueError), (1.1, ValueError), ("much", TypeError), (True, TypeError)])
