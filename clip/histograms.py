@@ -94,8 +94,8 @@ def frame_histograms(
     went through by this ``factor``, if it is so.
     """
     if known is None:
-        counts = (count_colors(*sample_pixels(*planes)) for planes in zip((source, result), weights, strict=True))
-        return FrameHistograms(*counts, reference)
+        before, after = (count_colors(*sample_pixels(*planes)) for planes in zip((source, result), weights, strict=True))
+        return FrameHistograms(before, after, reference)
     below, table, dtype = known[0].cpu(), known[1].cpu(), working_dtype(result)
     if factor < 1:
         table = (table.to(dtype) * factor).add(torch.arange(LEVELS, dtype=dtype) / (LEVELS - 1), alpha=1 - factor)
@@ -103,7 +103,8 @@ def frame_histograms(
     sample = sample_pixels(source)[0].flatten(1)
     sent = table.gather(1, (sample * (LEVELS - 1)).add_(0.5).long()).to(sample.dtype).clamp_(0, 1)
     channels = torch.stack([_coarse(below), _sent_through(below, table, dtype)])
-    return FrameHistograms(*_with_luminance(channels, torch.stack([sample, sent], dim=1)), reference, exact=True)
+    before, after = _with_luminance(channels, torch.stack([sample, sent], dim=1))
+    return FrameHistograms(before, after, reference, exact=True)
 
 
 def reference_histogram(pixels: Tensor, mask: Tensor | None, counts: Any) -> Tensor:

@@ -100,8 +100,9 @@ def _kornia(name: str, pixels: Tensor, **options: bool) -> Tensor:
 
 def luma(rgb: Tensor) -> Tensor:
     """The brightness ``[1, H, W]`` of RGB ``[3, H, W]``, as Rec. 709 has it: ITU-R BT.709-6, item 3.2."""
-    red, green, blue = (weight * channel for weight, channel in zip(_LUMA, rgb, strict=True))
-    return (red + green + blue)[None]
+    red, green, blue = rgb.split(1)
+    brightness: Tensor = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    return brightness
 
 
 def _rgb_to_luminance(rgb: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class Dither(Part):
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
         """Add the same noise to all channels, so that gray stays gray."""
-        return (pixels + noise(*pixels.shape[1:], pixels)).clamp(0, 1)
+        return (pixels + noise(pixels.shape[1], pixels.shape[2], pixels)).clamp(0, 1)
 
 
 def noise(height: int, width: int, like: Tensor) -> Tensor:
