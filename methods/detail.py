@@ -5,14 +5,14 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate, pad
+from torch.nn.functional import avg_pool2d, interpolate
 
 from ..kernels.dtypes import wants_gradient
 from ..kernels.workers import spread
 from .transform import Part, Picture
 
-# The side of a window and the distance to the next, in pixels: it holds a block of JPEG, wherever that begins.
-_WINDOW, _STEP = 8, 4
+# The side of a block of pixels; a window is 2 x 2 of them.
+_BLOCK = 4
 # The standard deviation of what is half detail and half structure, in a window.
 _DETAIL = 40 / 255
 
@@ -36,7 +36,7 @@ def smooth_change(matched: Tensor, original: Tensor, amount: float = 1.0, weight
 
     The *change* of each channel is smoothed by a guided filter whose guide is the channel of the original: in a window, the
     change becomes the linear function of the original that is nearest to it (He, Sun and Tang 2013, "Guided image filtering",
-    eq. 5 and 6, in windows at a distance, as in He and Sun 2015, "Fast guided filter"). Here its slope is multiplied by
+    eq. 5 and 6, in windows at a distance, as by He and Sun 2015, "Fast guided filter"). Here its slope is multiplied by
     ``v^2 / (v^2 + d^4)``, where v is the variance of the original in the window: what varies by much less than d is detail,
     and comes through as it was, what varies by more is structure, and changes as it was matched to.
 
@@ -57,32 +57,34 @@ def smooth_change(matched: Tensor, original: Tensor, amount: float = 1.0, weight
 
 def _filtered(change: Tensor, guide: Tensor, weights: Tensor | None) -> Tensor:
     """A plane ``[1, H, W]``, smoothed along the edges of ``guide``."""
-    height, width = guide.shape[1:]
-    to_whole_windows = 0, -width % _STEP, 0, -height % _STEP
     weight = torch.ones_like(guide) if weights is None else weights[None].to(guide)
-    total = _windows(pad(weight, to_whole_windows))
-    # Where nothing counts, sums are 0 as well.
-    total = torch.where(total > 0, total, 1)
+    total = _windows(weight)
 
     def mean(values: Tensor) -> Tensor:
-        return _windows(pad(values if weights is None else values * weight, to_whole_windows)) / total
-
-    def at_pixels(of_windows: Tensor) -> Tensor:
-        around = _around(of_windows * total) / _around(total)
-        return interpolate(around[None], scale_factor=_STEP, mode="bilinear")[0, :, :height, :width]
+        return _windows(values if weights is None else values * weight) / _divisor(total)
 
     guide_mean, change_mean = mean(guide), mean(change)
     variance = (mean(guide * guide) - guide_mean * guide_mean).clamp(min=0)
     covariance = mean(guide * change) - guide_mean * change_mean
     slope = covariance * variance / (variance * variance + _DETAIL**4)
-    return at_pixels(slope) * guide + at_pixels(change_mean - slope * guide_mean)
+    lines = torch.cat([slope, change_mean - slope * guide_mean])
+    lines = _around(lines * total) / _divisor(_around(total))
+    # From the corners of blocks to the pixels between them.
+    height, width = (slice(_BLOCK // 2, _BLOCK // 2 + side) for side in guide.shape[1:])
+    lines = interpolate(lines[None], scale_factor=_BLOCK, mode="bilinear")[0, :, height, width]
+    return lines[:1] * guide + lines[1:]
 
 
 def _windows(values: Tensor) -> Tensor:
-    """The mean over each window of ``[1, H, W]``, where there are zeros around."""
-    return avg_pool2d(values, _WINDOW, _STEP, (_WINDOW - _STEP) // 2)
+    """The mean of the blocks of ``[C, H, W]`` at each of their corners."""
+    return avg_pool2d(avg_pool2d(values, _BLOCK, ceil_mode=True), 2, 1, 1, count_include_pad=False)
 
 
-def _around(of_windows: Tensor) -> Tensor:
-    """The mean over each window and those around it."""
-    return avg_pool2d(of_windows, 3, 1, 1)
+def _around(windows: Tensor) -> Tensor:
+    """The mean of each window and those around it."""
+    return avg_pool2d(windows, 3, 1, 1, count_include_pad=False)
+
+
+def _divisor(total: Tensor) -> Tensor:
+    """Sums of weights; where nothing counts, any number does."""
+    return torch.where(total > 0, total, 1)

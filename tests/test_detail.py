@@ -164,7 +164,7 @@ def test_gray_stays_gray() -> None:
     image = ramp().mean(dim=-1, keepdim=True)
     result = match_images(image.expand(-1, -1, -1, 3), EVEN, dither=True, detail=1)
     # Channels are rounded to 16-bit levels, each in its own way.
-    assert 255 * float((result[..., 0] - result[..., 2]).abs().max()) <= 0.05
+    assert 255 * float((result[..., 0] - result[..., 2]).abs().max()) <= 0.1
 
 
 @pytest.mark.parametrize(("value", "kind"), [(-0.1, ValueError), (1.1, ValueError), ("much", TypeError), (True, TypeError)])
