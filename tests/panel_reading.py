@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 NUMBERS = ("source_peaks", "result_peaks", "before", "after", "black", "white")
@@ -53,6 +54,14 @@ def values(frame: Tensor) -> np.ndarray:
     colors = frame[..., :3].double().numpy().reshape(-1, min(3, frame.shape[-1])).clip(0, 1)
     colors = np.broadcast_to(colors, (len(colors), 3))
     return np.concatenate([colors.T, (colors @ LUMA)[None]])
+
+
+def distances(frame: Tensor, reference: Tensor) -> np.ndarray:
+    """W1 of each row of :func:`values` to that of a reference, at 16-bit levels."""
+    levels = np.arange(1 << 16) / 65535
+    first, second = (np.rint(values(one) * 65535).astype(int) for one in (frame, reference))
+    counts = [[np.bincount(row, minlength=1 << 16) for row in pair] for pair in zip(first, second, strict=True)]
+    return np.array([wasserstein_distance(levels, levels, *pair) for pair in counts])
 
 
 def shares(frame: Tensor, bins: int, weights: np.ndarray | None = None) -> np.ndarray:

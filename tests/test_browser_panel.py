@@ -164,8 +164,8 @@ def test_a_panel_is_drawn_soon(editor: Editor) -> None:
     assert shown["seen"]
     assert "frame 1 of 64" in shown["text"]
     script = "() => window.app.graph.getNodeById(3).widgets.find((one) => one.name === 'histograms').drawn.at - window.toldAt"
-    # The last drawing counts, which may follow a change of the node's height.
-    assert 0 < editor.evaluate(script) <= 100
+    # The last drawing counts, which may follow a change of the node's height. The page itself may hear the message first.
+    assert -100 <= editor.evaluate(script) <= 100
 
 
 def test_a_folded_panel_costs_nothing_and_is_saved(editor: Editor, comfyui: ComfyUI) -> None:
@@ -281,6 +281,7 @@ def test_notes_are_shown_on_the_node(editor: Editor) -> None:
     shown = run(editor, workflow)
     assert "⚠ image_mask: 0 throughout for 1 frames" in shown["text"]
     editor.load(editor.saved())
+    editor.page.wait_for_function(f"() => ({DRAWN})(3).text.includes('⚠ image_mask')")
     again = drawn(editor)
     assert "⚠ image_mask" in again["text"]
     assert again["size"] == pytest.approx(shown["size"], abs=1)
