@@ -122,7 +122,7 @@ def texture_inputs() -> list[io.Input]:
     """What becomes of noise and of the gaps between levels. Saved workflows hold widgets by their position: they come last."""
     detail = (
         "How much of the images' own texture is kept: at 1, a strong change amplifies neither grain nor JPEG blocks nor bands. "
-        "Takes three to four times as long."
+        "Takes four to ten times as long."
     )
     dither = (
         "Adds noise of half a level to 8-bit images before they are measured, the same at every run, "

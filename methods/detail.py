@@ -57,18 +57,18 @@ def smooth_change(matched: Tensor, original: Tensor, amount: float = 1.0, weight
 
 def _filtered(change: Tensor, guide: Tensor, weights: Tensor | None) -> Tensor:
     """A plane ``[1, H, W]``, smoothed along the edges of ``guide``."""
-    weight = torch.ones_like(guide) if weights is None else weights[None].to(guide)
-    total = _windows(weight)
+    weight = None if weights is None else weights[None].to(guide)
+    total = None if weight is None else _windows(weight)
 
     def mean(values: Tensor) -> Tensor:
-        return _windows(values if weights is None else values * weight) / _divisor(total)
+        return _windows(values) if weight is None or total is None else _windows(values * weight) / _divisor(total)
 
     guide_mean, change_mean = mean(guide), mean(change)
     variance = (mean(guide * guide) - guide_mean * guide_mean).clamp(min=0)
     covariance = mean(guide * change) - guide_mean * change_mean
     slope = covariance * variance / (variance * variance + _DETAIL**4)
     lines = torch.cat([slope, change_mean - slope * guide_mean])
-    lines = _around(lines * total) / _divisor(_around(total))
+    lines = _around(lines) if total is None else _around(lines * total) / _divisor(_around(total))
     # From the corners of blocks to the pixels between them.
     height, width = (slice(_BLOCK // 2, _BLOCK // 2 + side) for side in guide.shape[1:])
     lines = interpolate(lines[None], scale_factor=_BLOCK, mode="bilinear")[0, :, height, width]
