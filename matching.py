@@ -268,7 +268,8 @@ class Batch:
                 yield Frame(pixels, out, self.references[index] if index < len(self.references) else None, mask, change)
 
         lengths = len(self._image), len(self.references)
-        return Clip(frames, lambda: self.references, lengths, together=self._together, observed=self._observe is not None)
+        observed = 0 if self._observe is None else len(self._image)
+        return Clip(frames, lambda: self.references, lengths, together=self._together, observed=observed)
 
     def changed(
         self,

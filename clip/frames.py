@@ -101,8 +101,8 @@ class Clip:
 
     ``lengths`` says how many of both there are, if that is known. ``first_pass`` begins to read those frames that are measured
     before the first is matched, by default all. Several frames may be worked on ``together``. ``combine`` makes of what was
-    measured of all frames, None for no frames, what all machines have measured of the clip. ``observed``: histograms of all
-    frames are to be shown.
+    measured of all frames, None for no frames, what all machines have measured of the clip. ``observed``: of how many
+    frames histograms are to be shown.
     """
 
     frames: Callable[[], Iterable[Frame]]
@@ -111,7 +111,7 @@ class Clip:
     first_pass: Callable[[], Iterable[Frame]] | None = None
     together: bool = True
     combine: Callable[[Any], Any] | None = None
-    observed: bool = False
+    observed: int = 0
 
 
 def fit_mask(name: str, mask: Tensor, pixels: Tensor) -> Tensor:

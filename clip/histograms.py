@@ -16,9 +16,10 @@ BINS = 256
 """Bins of a histogram that is shown, one for each value that rounds to the same of 256 levels."""
 
 # A frame has a few percent of its matching's time for this, so that only some of its pixels are counted where the match has
-# not counted them all: at least so many.
+# not counted them all: at least so many. Histograms of clips longer than this are shown in fewer bins, which fewer pixels fill.
 _LEAST = 12_000
 _STRATA = 64
+_SHORT_CLIP = 16
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class FrameHistograms:
     exact: bool = False
 
 
-def sample_pixels(pixels: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+def sample_pixels(pixels: Tensor, weights: Tensor | None = None, least: int = _LEAST) -> tuple[Tensor, Tensor | None]:
     """Some pixels ``[3, h, w]`` on the CPU of ``[C, H, W]`` with C of 1, 3 or 4, and their weights ``[h, w]`` of ``[H, W]``.
 
     They are in rows and columns at even distances. Values beyond [0, 1] and those that are not finite are at the nearest end.
     """
     height, width = pixels.shape[1:]
     counting = height * width if weights is None else int((weights > 0).sum())
-    stride = max(1, math.isqrt(counting // _LEAST))
+    stride = max(1, math.isqrt(counting // least))
     down, along = (slice(min(stride, side) // 2, None, stride) for side in (height, width))
     # A pixel at a time, then plane by plane in memory, which is faster from here on.
     few = pixels.detach()[:3, down, along].movedim(0, -1).contiguous().movedim(-1, 0).cpu().float().contiguous()
@@ -87,8 +88,9 @@ def frame_histograms(
     reference: Tensor | None,
     known: tuple[Tensor, Tensor] | None = None,
     factor: float = 1.0,
+    frames: int = 1,
 ) -> FrameHistograms:
-    """What is shown of a frame of pixels ``[C, H, W]`` before and after, each with its weights ``[H, W]``.
+    """What is shown of one of so many frames, of pixels ``[C, H, W]`` before and after, each with its weights ``[H, W]``.
 
     ``known`` is how many of all pixels are at a level or below, ``[3, LEVELS]``, and the tables ``[3 or 1, LEVELS]`` that all
     went through by this ``factor``, if it is so.
@@ -100,7 +102,7 @@ def frame_histograms(
     if factor < 1:
         table = (table.to(dtype) * factor).add(torch.arange(LEVELS, dtype=dtype) / (LEVELS - 1), alpha=1 - factor)
     table = table.double().expand(3, -1)
-    sample = sample_pixels(source)[0].flatten(1)
+    sample = sample_pixels(source, least=_LEAST if frames <= _SHORT_CLIP else _LEAST // 2)[0].flatten(1)
     sent = table.gather(1, (sample * (LEVELS - 1)).add_(0.5).long()).to(sample.dtype).clamp_(0, 1)
     channels = torch.stack([_coarse(below), _sent_through(below, table, dtype)])
     before, after = _with_luminance(channels, torch.stack([sample, sent], dim=1))

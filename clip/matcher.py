@@ -59,7 +59,7 @@ class Matcher:
     """Measures references and frames, solves for transforms, and applies them.
 
     ``channelwise``: channels are matched for themselves, as they are; values are left out one by one, and a gray reference is
-    one channel. ``observed``: histograms are to be shown.
+    one channel. ``observed``: of how many frames histograms are to be shown.
     """
 
     space: ColorSpace
@@ -68,7 +68,7 @@ class Matcher:
     device: torch.device
     gradient: bool
     channelwise: bool
-    observed: bool = False
+    observed: int = 0
 
     def measure_reference(self, reference: Reference, colors: int) -> Measured:
         """Measure a reference for each step, its brightness for frames of one color."""
@@ -237,7 +237,7 @@ def _observed(
     """What is shown of a frame that is done, its pixels before and after each with weights; None if nothing is."""
     if not matcher.observed:
         return None
-    return frame_histograms(frame.pixels, frame.out, weights, reference.shown, known, matcher.factor)
+    return frame_histograms(frame.pixels, frame.out, weights, reference.shown, known, matcher.factor, matcher.observed)
 
 
 def _check_picture(reference: Reference, steps: Chain) -> None:

@@ -53,6 +53,21 @@ def test_bars_and_distances_are_those_of_the_pictures(name: str, settings: dict[
     assert np.abs(record.numbers["white"][:3] - ends[:, -1]).max() <= 1e-4
 
 
+def test_channels_of_long_clips_are_exact_as_well() -> None:
+    image, reference = photo("chelsea").expand(17, -1, -1, -1), photo("coffee")
+    result, frames = observed(image, reference)
+    message = panel_message(frames)
+    assert not message["sampled"]
+    for frame, record in enumerate(read_frames(message)[::8]):
+        for shown, picture in ((record.source, image), (record.result, result)):
+            assert furthest(shown, shares(picture[8 * frame], message["bins"])) <= 0.01
+        for told, picture in (("before", image), ("after", result)):
+            apart = np.abs(record.numbers[told] - distances(picture[8 * frame], reference[0]))
+            assert apart[:3].max() <= 1e-3
+            # Luminance is counted from a smaller sample.
+            assert apart[3] <= 2e-3
+
+
 @pytest.mark.parametrize("settings", [{"method": "mkl"}, {"color_space": "lab"}, {"method": "sliced", "rotations": 4}], ids=str)
 def test_what_no_method_counts_is_sampled(settings: dict[str, Any]) -> None:
     image, reference = photo("astronaut"), photo("rocket")
