@@ -18,7 +18,7 @@ from comfyui_histogram_match.clip.settings import MatchSettings
 from comfyui_histogram_match.methods.detail import smooth_change
 from comfyui_histogram_match.methods.dither import noise
 from flicker import flicker
-from measures import amplification, gaps
+from measures import amplification, gaps, wasserstein_1
 from photos import photo_8bit
 from PIL import Image
 from torch import Tensor
@@ -40,8 +40,7 @@ def jpeg(name: str) -> Tensor:
 
 def w1(result: Tensor, wanted: Tensor) -> float:
     """The Wasserstein distance of two pictures of one size, mean over channels, in 8-bit levels."""
-    first, second = (pixels.flatten(0, 2).sort(dim=0).values for pixels in (result, wanted))
-    return 255 * float((first - second).abs().mean())
+    return 255 * float(wasserstein_1(result, wanted).mean())
 
 
 def test_nothing_in_flat_areas_is_amplified_and_histograms_are_right() -> None:
