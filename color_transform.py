@@ -186,6 +186,8 @@ def fit_transform(
     target_index: int | None = None,
     detail: float = 0.0,
     dither: bool = False,
+    grid: int = 1,
+    clip: float = 0.0,
 ) -> ColorTransform:
     """Find the change of colors that a match is, to apply it elsewhere.
 
@@ -203,6 +205,8 @@ def fit_transform(
         target_index: the frame of ``image`` that counts alone; by default all do.
         detail: as in :func:`match_images`; wherever the transform is applied, it keeps as much of that picture's detail.
         dither: as in :func:`match_images`, wherever the transform is applied.
+        grid: as in :func:`match_images`: the transform varies over pictures, whatever their size.
+        clip: as in :func:`match_images`.
 
     Returns:
         The transform; its :meth:`ColorTransform.apply` has a gradient to image, reference and masks where the method has.
@@ -217,7 +221,7 @@ def fit_transform(
     >>> fit_transform(before, after, "mkl").apply(torch.rand(300, 8, 8, 3)).shape
     torch.Size([300, 8, 8, 3])
     """
-    settings = fit_settings(method, color_space, target_index, detail=detail, dither=dither)
+    settings = fit_settings(method, color_space, target_index, detail=detail, dither=dither, grid=grid, clip=clip)
     return warned(*fit_batch(image, reference, settings, image_mask, reference_mask, None, None))
 
 
@@ -271,6 +275,8 @@ def fit_settings(
     rotations: int = ROTATIONS,
     detail: float = 0.0,
     dither: bool = False,
+    grid: int = 1,
+    clip: float = 0.0,
 ) -> MatchSettings:
     """How a transform is fitted; a ValueError for a method that finds none."""
     check_choice("method", method, METHODS)
@@ -285,4 +291,6 @@ def fit_settings(
         rotations=rotations,
         detail=detail,
         dither=dither,
+        grid=grid,
+        clip=clip,
     )

@@ -44,6 +44,8 @@ def match_images(
     change_mask: Tensor | None = None,
     detail: float = 0.0,
     dither: bool = False,
+    grid: int = 1,
+    clip: float = 0.0,
 ) -> Tensor:
     """Give each frame of a batch the colors of its reference.
 
@@ -88,6 +90,11 @@ def match_images(
             change amplifies, by :func:`smooth_change` and three more matches.
         dither: adds noise of half an 8-bit level to the image before it is measured, so that levels that are pulled apart
             leave no bands. It is the same at every run.
+        grid: 1, or up to 32 for a change that varies over the picture: it is measured in ``grid * grid`` cells, and
+            interpolated between their middles, for references that show the same scene. :data:`METHODS` says which methods have
+            no cells.
+        clip: 0, or the greatest slope of what is done to a channel, from 1 up, so that noise is not amplified; for the methods
+            that treat channels by themselves.
 
     Returns:
         The image's shape, dtype and device, values in [0, 1] (but for a factor or a mask of 0). NaN and infinite values of
@@ -107,7 +114,7 @@ def match_images(
     tensor(0.8000)
     """
     settings = MatchSettings(
-        method, factor, source_stats, target_index, window, reference_stats, color_space, rotations, detail, dither
+        method, factor, source_stats, target_index, window, reference_stats, color_space, rotations, detail, dither, grid, clip
     )
     return warned(*match_batch(image, reference, settings, device, progress, image_mask, reference_mask, change_mask))
 
@@ -127,6 +134,8 @@ def specify_images(
     change_mask: Tensor | None = None,
     detail: float = 0.0,
     dither: bool = False,
+    grid: int = 1,
+    clip: float = 0.0,
 ) -> Tensor:
     """Give each frame of a batch a histogram that is specified without a picture.
 
@@ -146,6 +155,9 @@ def specify_images(
         change_mask: see there.
         detail: see there.
         dither: see there.
+        grid: see there. With :class:`Uniform` and a ``clip`` this is CLAHE (Zuiderveld 1994); scikit-image's ``clip_limit``
+            of 0.01 is a ``clip`` of 2.56, for 256 bins.
+        clip: see there.
 
     Returns:
         As :func:`match_images`; differentiable in image and mask.
@@ -169,6 +181,8 @@ def specify_images(
         color_space=color_space,
         detail=detail,
         dither=dither,
+        grid=grid,
+        clip=clip,
         target=target,
     )
     return warned(*match_batch(image, None, settings, device, progress, image_mask, None, change_mask))

@@ -242,8 +242,9 @@ def _observed(
 
 def _check_picture(reference: Reference, steps: Chain) -> None:
     """Raise a ValueError for a kept reference where a step looks at a picture."""
-    if reference.counts is not None and any(isinstance(step, PairStep) for step in steps):
-        raise ValueError(f"reference: expected a picture, to compare pixel by pixel, got {reference.name}")
+    needs = next((step.needs_picture for step in steps if isinstance(step, Step) and step.needs_picture), "")
+    if reference.counts is not None and needs:
+        raise ValueError(f"reference: expected a picture, {needs}, got {reference.name}")
 
 
 def _counted(picture: Picture, everywhere: bool) -> list[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ REFERENCE_STATS = ("paired", "pooled")
 """What a batch of references means, the default first."""
 WINDOW = 72
 """The default window of ``smoothed``, in frames: three seconds of film."""
+
+MOST_CELLS = 32
+"""Of a grid, along each side of a picture, at most."""
 
 # How often a change is smoothed where detail is kept.
 _TIMES = 3
@@ -46,6 +50,8 @@ class MatchSettings:
     rotations: int = ROTATIONS
     detail: float = 0.0
     dither: bool = False
+    grid: int = 1
+    clip: float = 0.0
     target: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -57,6 +63,7 @@ class MatchSettings:
         check_number("detail", self.detail, 0, 1)
         for name, least in (("target_index", 0), ("window", 1), ("rotations", 2)):
             check_count(name, getattr(self, name), least)
+        self._check_cells()
         rows = len(self.target.counts) if isinstance(self.target, Specified) else 1
         if rows > 1 and self.color_space != "rgb":
             reason = f"the color_space {self.color_space}, where only the lightness changes"
@@ -71,6 +78,19 @@ class MatchSettings:
             reason = "which compares each image with its own reference"
             raise ValueError(f"reference_stats: expected paired with {self.method}, {reason}, got {self.reference_stats}")
 
+    def _check_cells(self) -> None:
+        """Raise an error where a method has no cells, or no slopes to limit."""
+        check_count("grid", self.grid, 1, MOST_CELLS)
+        check_number("clip", self.clip, 0, math.inf)
+        if 0 < self.clip < 1:
+            raise ValueError(f"clip: expected 0 for no limit, or a slope from 1 up, got {self.clip}")
+        method = METHODS[self.method]
+        if self.target is None and method.whole and (self.grid > 1 or self.clip):
+            name, expected = ("grid", 1) if self.grid > 1 else ("clip", 0)
+            raise ValueError(f"{name}: expected {expected} with {self.method}, since {method.whole}, got {getattr(self, name)}")
+        if self.target is None and method.aligned and self.clip:
+            raise ValueError(f"clip: expected 0 with {self.method}, which is smooth by itself, got {self.clip}")
+
     @property
     def differentiable(self) -> bool:
         """Whether results have a gradient."""
@@ -84,10 +104,13 @@ class MatchSettings:
         from ..methods.color_space import ColorSpace
         from ..methods.detail import SmoothChange
         from ..methods.dither import Dither
+        from ..methods.grid import in_cells
 
-        space, steps = recipe(self.method, self.color_space, rotations=self.rotations)
-        if self.target is not None:
-            space, steps = ColorSpace(self.color_space, lightness_only=True), (TargetStep(target=self.target),)
+        if self.target is None:
+            space, steps = recipe(self.method, self.color_space, rotations=self.rotations, grid=self.grid, clip=self.clip)
+        else:
+            space = ColorSpace(self.color_space, lightness_only=True)
+            steps = (in_cells(TargetStep(target=self.target), self.grid, self.clip),)
         # Where a smoother change has moved the colors away from their target, they are matched again.
         again = (SmoothChange(self.detail), *steps) * _TIMES if self.detail else ()
         return space, (*((Dither(),) if self.dither else ()), *steps, *again)

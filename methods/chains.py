@@ -10,6 +10,7 @@ from .aligned import AlignedCurve, AlignedLinear
 from .channels import ChannelStep, NearestStep
 from .color_space import RUDERMAN_OPPONENTS, ColorSpace
 from .exact import ExactStep
+from .grid import in_cells
 from .linear import LinearStep, mean_and_deviation, monge_kantorovich
 from .regrain import Regrain
 from .scikit_image import SkimageStep
@@ -33,21 +34,30 @@ class _Options:
     bins: int
     rotations: int
     regrain: bool
+    grid: int
+    clip: float
 
 
 def recipe(
-    method: str, color_space: str, *, bins: int = LEVELS, rotations: int = ROTATIONS, regrain: bool = True
+    method: str,
+    color_space: str,
+    *,
+    bins: int = LEVELS,
+    rotations: int = ROTATIONS,
+    regrain: bool = True,
+    grid: int = 1,
+    clip: float = 0.0,
 ) -> tuple[ColorSpace, Chain]:
     """Where a method matches when the user has chosen ``color_space``, and what is done to each frame there.
 
-    ``rotations`` of ``sliced``, and whether it restores the texture.
+    ``rotations`` of ``sliced``, and whether it restores the texture; ``grid`` and ``clip`` of those that have cells.
     """
     space = ColorSpace(METHODS[method].own_space if color_space == "rgb" and METHODS[method].own_space else color_space)
-    return space, CHAINS[method](_Options(space, bins, rotations, regrain))
+    return space, CHAINS[method](_Options(space, bins, rotations, regrain, grid, clip))
 
 
 def _channels(options: _Options) -> Chain:
-    return (ChannelStep(options.bins),)
+    return (in_cells(ChannelStep(options.bins), options.grid, options.clip),)
 
 
 def _linear(options: _Options) -> Chain:
@@ -79,7 +89,7 @@ def _sliced(options: _Options) -> Chain:
 CHAINS: dict[str, Callable[[_Options], Chain]] = {
     "pytorch": _channels,
     "skimage": lambda _options: (SkimageStep(),),
-    "nearest": lambda _options: (NearestStep(),),
+    "nearest": lambda options: (in_cells(NearestStep(), options.grid, options.clip),),
     "exact": lambda _options: (ExactStep(),),
     "reinhard": _means_and_deviations,
     "mkl": _linear,
@@ -87,7 +97,7 @@ CHAINS: dict[str, Callable[[_Options], Chain]] = {
     "hm-mkl-hm": _channels_linear_channels,
     "hm-mvgd-hm": _channels_linear_channels,
     "sliced": _sliced,
-    "aligned-curve": lambda options: (AlignedCurve(options.space.span),),
-    "aligned-linear": lambda options: (AlignedLinear(options.space.span),),
+    "aligned-curve": lambda options: (AlignedCurve(options.space.span, options.grid),),
+    "aligned-linear": lambda options: (AlignedLinear(options.space.span, options.grid),),
 }
 """What each method of :data:`METHODS` is made of."""

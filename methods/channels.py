@@ -64,10 +64,11 @@ def nearest_transfer_function(source_counts: Tensor, reference_counts: Tensor) -
 
     This is conventional histogram matching as textbooks have it, and as the first algorithm of the supplement to Otsuka et al.
     2025, "Rethinking image histogram matching for image classification", writes it down: of several levels equally near, the
-    darkest one. It has no gradient. Histograms ``[C, LEVELS]`` and ``[C or 1, LEVELS]`` make a table ``[C, LEVELS]``, where all
+    darkest one. It has no gradient. Histograms ``[C, bins]`` and ``[C or 1, bins]`` make a table ``[C, bins]``, where all
     levels that round to the same one of 256 have the same value.
     """
-    nearest_8bit = (torch.arange(LEVELS, device=source_counts.device) + 128) // 257
+    bins = source_counts.shape[1]
+    nearest_8bit = (torch.arange(bins, device=source_counts.device) * 255 + (bins - 1) // 2) // (bins - 1)
     source_cdf, reference_cdf = (
         cumulative_distribution(counts.detach().new_zeros(counts.shape[0], 256).index_add_(1, nearest_8bit, counts.detach()))
         for counts in (source_counts, reference_counts)

@@ -76,13 +76,15 @@ class Step(ABC):
     """A step of a method.
 
     ``channelwise``: it treats each channel for itself, leaving out values that are not finite. ``adds_in_any_order``: sums of
-    what it measures do not depend on what was added first.
+    what it measures do not depend on what was added first. ``needs_picture``: for what a reference must be a picture, empty if
+    its histogram does as well.
     """
 
     channelwise: ClassVar[bool] = False
     measures_source: ClassVar[bool] = True
     measures_reference: ClassVar[bool] = True
     adds_in_any_order: ClassVar[bool] = True
+    needs_picture: ClassVar[str] = ""
 
     @abstractmethod
     def measure(self, picture: Picture) -> Any:
@@ -104,6 +106,7 @@ class PairStep(Step):
     """
 
     adds_in_any_order: ClassVar[bool] = False
+    needs_picture: ClassVar[str] = "to compare pixel by pixel"
 
     def measure(self, picture: Picture) -> Picture:
         """A reference as it is."""

@@ -1,0 +1,123 @@
+"""Matching in the cells of a grid: the transfer function changes over the picture."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ..kernels.cells import BINS, count_cells, look_up_cells, map_cells
+from ..kernels.levels import rebin
+from .channels import ChannelStep
+from .transform import Picture, Step, TensorPart
+
+# What the pixels of the cells around one count there beside its own; its square is what those of all others do.
+_BORROWED = 1e-3
+# An excess that is less than this part of all is not worth another round.
+_LITTLE = 1e-9
+_ROUNDS = 64
+
+
+class CellTables(TensorPart):
+    """Transfer functions ``values`` ``[C, rows, columns, bins]`` for the middles of cells."""
+
+    pointwise: ClassVar[bool] = False
+    reason: ClassVar[str] = "changes over the picture"
+
+    def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
+        """Look up."""
+        return look_up_cells(pixels, self.values, out)
+
+
+class CellAffine(TensorPart):
+    """Affine maps of colors ``values`` ``[rows, columns, C, C + 1]`` for the middles of cells."""
+
+    pointwise: ClassVar[bool] = False
+    reason: ClassVar[str] = CellTables.reason
+
+    def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
+        """Multiply and add."""
+        return map_cells(pixels, self.values, out)
+
+
+@dataclass(frozen=True)
+class CellStep(Step):
+    """Do what ``step`` does in each of ``grid * grid`` cells, with slopes of at most ``clip``, if that is not 0.
+
+    A cell in which nothing or little counts borrows from the cells around it, and a little from all: wherever levels are not
+    its own, its transfer function is theirs.
+    """
+
+    step: ChannelStep
+    grid: int
+    clip: float
+    needs_picture: ClassVar[str] = "to compare cell by cell"
+
+    @property
+    def measures_reference(self) -> bool:  # type: ignore[override]
+        """Whether the step does."""
+        return self.step.measures_reference
+
+    def measure(self, picture: Picture) -> Tensor:
+        """Count in each cell, ``[C, grid, grid, FINE]``."""
+        return count_cells(picture.pixels, self.grid, picture.weights)
+
+    def solve(self, source: Tensor, prepared: Any) -> CellTables:
+        """Solve for each cell."""
+        given = [_binned(counts) for counts in (source, prepared) if counts is not None]
+        shares = [counts.sum(-1, keepdim=True) for counts in given]
+        # Where less of one counts than of the other, neither counts more.
+        least = torch.stack([share / share.amax((1, 2), keepdim=True) for share in shares]).amin(dim=0)
+        counts = [borrowed(one / torch.where(share > 0, share, 1) * least) for one, share in zip(given, shares, strict=True)]
+        rows = [
+            [self._table(*(one[:, down, along] for one in counts)) for along in range(self.grid)] for down in range(self.grid)
+        ]
+        return CellTables(torch.stack([torch.stack(row, dim=1) for row in rows], dim=1))
+
+    def _table(self, source: Tensor, reference: Tensor | None = None) -> Tensor:
+        """The tables ``[C, bins]`` of a cell."""
+        prepared: Any = None if reference is None else self.step.prepare(reference)
+        table = self.step.solve(source, prepared).values
+        if not self.clip:
+            return table
+        # What becomes of what is darker than all.
+        black = source.detach() * 0
+        black[:, -1] = 1
+        return limit_slopes(table, self.step.solve(black, prepared).values[:, :1], self.clip)
+
+
+def in_cells(step: ChannelStep, grid: int, clip: float) -> Step:
+    """The step in cells, if there is more than one, or if slopes are limited."""
+    return CellStep(replace(step, bins=BINS), grid, clip) if grid > 1 or clip else step
+
+
+def _binned(counts: Tensor) -> Tensor:
+    return rebin(counts.flatten(0, 2), BINS).view(*counts.shape[:3], BINS)
+
+
+def borrowed(counts: Tensor) -> Tensor:
+    """Counts ``[C, rows, columns, bins]``, with some of those around each cell, and fewer of all."""
+    planes = counts.movedim(-1, 1)
+    around: Tensor = avg_pool2d(planes, 3, 1, 1, divisor_override=1).movedim(1, -1)
+    everywhere = counts.sum(dim=(1, 2), keepdim=True)
+    return counts + _BORROWED * around + _BORROWED**2 * everywhere
+
+
+def limit_slopes(tables: Tensor, black: Tensor, most: float) -> Tensor:
+    """Limit the slopes of tables ``[C, bins]``, which begin at ``black`` ``[C, 1]``, to so much.
+
+    What an entry rises by more than that is spread evenly over all that rise by less: Zuiderveld 1994, see
+    :mod:`~comfyui_histogram_match.kernels.cells`, where tables are cumulative histograms.
+    """
+    bins = tables.shape[1]
+    limit = most / bins
+    rises = torch.cat([tables[:, :1] - black, tables.diff(dim=1)], dim=1)
+    for _ in range(_ROUNDS):
+        excess = (rises - limit).clamp(min=0).sum(dim=1, keepdim=True)
+        if bool((excess <= _LITTLE).all()):
+            break
+        rises = rises.clamp(max=limit)
+        below = (rises < limit).to(rises.dtype)
+        rises = rises + below * excess / below.sum(dim=1, keepdim=True).clamp(min=1)
+    return black + rises.cumsum(dim=1)
