@@ -12,9 +12,10 @@ from .checks import check_choice, check_number
 from .clip.frames import Frame, Reference, Report, fit_mask
 from .clip.histograms import FrameHistograms, count_colors, reference_histogram, sample_pixels
 from .clip.run import apply_clip, fit_clip
-from .clip.settings import MatchSettings
+from .clip.settings import RANGES, MatchSettings
 from .kept.arrays import Arrays, read_kept, write_arrays
 from .kept.parts import part_arrays, read_part
+from .kept.ranges import kept_range, read_range
 from .kernels.levels import missing_values
 from .luts.cube_files import read_cube, write_cube
 from .matching import Batch, Observe, warned
@@ -24,6 +25,8 @@ from .methods.transform import Transform
 from .reference_histogram import ReferenceHistogram
 
 _FORMAT = "comfyui-histogram-match transform 1"
+# Of a range of values, which versions before 0.9 do not know.
+_FORMAT_OF_RANGE = "comfyui-histogram-match transform 2"
 _MOST_PARTS = 16
 # Where methods are described and users cannot choose.
 _SPACES = (*COLOR_SPACES, "log_cones")
@@ -112,8 +115,8 @@ class ColorTransform:
         space = self.transform.space
         write_arrays(
             path,
-            {"format": _FORMAT, "space": space.name, "lightness_only": space.lightness_only, "method": self.method}
-            | {"parts": kinds}
+            {"space": space.name, "lightness_only": space.lightness_only, "method": self.method, "parts": kinds}
+            | kept_range(space.values, _FORMAT, _FORMAT_OF_RANGE)
             | arrays,
         )
 
@@ -142,13 +145,13 @@ class ColorTransform:
 
     @classmethod
     def _of_arrays(cls, arrays: Arrays) -> "ColorTransform":
-        arrays.check_format(_FORMAT)
+        values = read_range(arrays, _FORMAT, _FORMAT_OF_RANGE)
         space, method = (str(arrays.read(name, ())) for name in ("space", "method"))
         if space not in _SPACES or method not in ("", *METHODS):
             raise ValueError(f"color space {space} and method {method}")
         kinds = arrays.read("parts", (_MOST_PARTS,)).tolist()
         parts = [read_part(kind, arrays, f"{index} ") for index, kind in enumerate(kinds)]
-        transform = Transform(ColorSpace(space, bool(arrays.read("lightness_only", ()))), tuple(parts))
+        transform = Transform(ColorSpace(space, bool(arrays.read("lightness_only", ())), values), tuple(parts))
         # Whether all parts fit together shows where a color goes through them.
         if not bool(transform.apply(torch.full((3, 1, 1), 0.5)).isfinite().all()):
             raise ValueError("parts that lead nowhere")
@@ -188,6 +191,7 @@ def fit_transform(
     dither: bool = False,
     grid: int = 1,
     clip: float = 0.0,
+    range: str = RANGES[0],
 ) -> ColorTransform:
     """Find the change of colors that a match is, to apply it elsewhere.
 
@@ -207,6 +211,7 @@ def fit_transform(
         dither: as in :func:`match_images`, wherever the transform is applied.
         grid: as in :func:`match_images`: the transform varies over pictures, whatever their size.
         clip: as in :func:`match_images`.
+        range: as in :func:`match_images`; with ``"data"``, the transform is for values of the range that both held.
 
     Returns:
         The transform; its :meth:`ColorTransform.apply` has a gradient to image, reference and masks where the method has.
@@ -221,7 +226,7 @@ def fit_transform(
     >>> fit_transform(before, after, "mkl").apply(torch.rand(300, 8, 8, 3)).shape
     torch.Size([300, 8, 8, 3])
     """
-    settings = fit_settings(method, color_space, target_index, detail=detail, dither=dither, grid=grid, clip=clip)
+    settings = fit_settings(method, color_space, target_index, detail=detail, dither=dither, grid=grid, clip=clip, range=range)
     return warned(*fit_batch(image, reference, settings, image_mask, reference_mask, None, None))
 
 
@@ -239,7 +244,7 @@ def fit_batch(
 
     ``observe`` is told what is to be shown of all frames together.
     """
-    batch = Batch(image, image_mask, None, reference, reference_mask, few=True)
+    batch = Batch(image, image_mask, None, reference, reference_mask, few=True, data_range=settings.range == "data")
     target = settings.target_index if settings.source_stats == "target_frame" else None
     if target is not None and target >= len(image):
         raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {target}")
@@ -257,13 +262,15 @@ def fit_batch(
 def _observed(transform: Transform, frames: list[Frame], references: list[Reference]) -> FrameHistograms:
     """What is shown of frames together, before and after the transform, and of references together: of some of the pixels."""
     before, after, beside = [], [], []
+    space = transform.space
     for frame in frames:
-        pixels, weights = sample_pixels(frame.pixels, frame.fitted_mask())
+        pixels, weights = sample_pixels(space.levels(frame.pixels), frame.fitted_mask())
         before.append(count_colors(pixels, weights))
-        after.append(count_colors(transform.apply(pixels, weights).clamp(0, 1), weights))
+        changed = transform.apply(pixels if space.values is None else space.values.values(pixels), weights)
+        after.append(count_colors(space.inside(space.levels(changed)), weights))
     for reference in references:
         mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, reference.pixels)
-        beside.append(reference_histogram(reference.pixels, mask, reference.counts))
+        beside.append(reference_histogram(space.levels(reference.pixels), mask, reference.counts))
     source, result, shown = (torch.stack(counts).sum(dim=0) for counts in (before, after, beside))
     return FrameHistograms(source, result, shown)
 
@@ -277,6 +284,7 @@ def fit_settings(
     dither: bool = False,
     grid: int = 1,
     clip: float = 0.0,
+    range: str = RANGES[0],
 ) -> MatchSettings:
     """How a transform is fitted; a ValueError for a method that finds none."""
     check_choice("method", method, METHODS)
@@ -293,4 +301,5 @@ def fit_settings(
         dither=dither,
         grid=grid,
         clip=clip,
+        range=range,
     )

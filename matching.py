@@ -12,9 +12,10 @@ from .checks import check_frames, check_mask
 from .clip.frames import Clip, Frame, Matched, Reference, Report
 from .clip.histograms import FrameHistograms, frame_histograms
 from .clip.run import match_clip
-from .clip.settings import WINDOW, MatchSettings
+from .clip.settings import RANGES, WINDOW, MatchSettings
 from .kernels.dtypes import wants_gradient
 from .methods.table import ROTATIONS
+from .methods.value_range import ValueRange
 from .reference_histogram import ReferenceHistogram
 
 _Result = TypeVar("_Result")
@@ -46,6 +47,7 @@ def match_images(
     dither: bool = False,
     grid: int = 1,
     clip: float = 0.0,
+    range: str = RANGES[0],
 ) -> Tensor:
     """Give each frame of a batch the colors of its reference.
 
@@ -95,6 +97,8 @@ def match_images(
             no cells.
         clip: 0, or the greatest slope of what is done to a channel, from 1 up, so that noise is not amplified; for the methods
             that treat channels by themselves.
+        range: ``"0 to 1"``, or ``"data"``: levels span all that image and reference hold, for linear light, float EXR and HDR.
+            Nothing is clamped then, negative values are values like others, and levels are spaced as :class:`ValueRange` says.
 
     Returns:
         The image's shape, dtype and device, values in [0, 1] (but for a factor or a mask of 0). NaN and infinite values of
@@ -114,7 +118,19 @@ def match_images(
     tensor(0.8000)
     """
     settings = MatchSettings(
-        method, factor, source_stats, target_index, window, reference_stats, color_space, rotations, detail, dither, grid, clip
+        method=method,
+        factor=factor,
+        source_stats=source_stats,
+        target_index=target_index,
+        window=window,
+        reference_stats=reference_stats,
+        color_space=color_space,
+        rotations=rotations,
+        detail=detail,
+        dither=dither,
+        grid=grid,
+        clip=clip,
+        range=range,
     )
     return warned(*match_batch(image, reference, settings, device, progress, image_mask, reference_mask, change_mask))
 
@@ -136,6 +152,7 @@ def specify_images(
     dither: bool = False,
     grid: int = 1,
     clip: float = 0.0,
+    range: str = RANGES[0],
 ) -> Tensor:
     """Give each frame of a batch a histogram that is specified without a picture.
 
@@ -158,6 +175,7 @@ def specify_images(
         grid: see there. With :class:`Uniform` and a ``clip`` this is CLAHE (Zuiderveld 1994); scikit-image's ``clip_limit``
             of 0.01 is a ``clip`` of 2.56, for 256 bins.
         clip: see there.
+        range: see there.
 
     Returns:
         As :func:`match_images`; differentiable in image and mask.
@@ -183,6 +201,7 @@ def specify_images(
         dither=dither,
         grid=grid,
         clip=clip,
+        range=range,
         target=target,
     )
     return warned(*match_batch(image, None, settings, device, progress, image_mask, None, change_mask))
@@ -205,12 +224,12 @@ def match_batch(
         The result, and what the user should be told. ``observe`` is told of each frame what is to be shown.
     """
     change = image_mask if change_mask is None else change_mask
-    batch = Batch(image, image_mask, change, reference, reference_mask, observe=observe)
+    batch = Batch(image, image_mask, change, reference, reference_mask, observe=observe, data_range=settings.range == "data")
     if settings.source_stats == "target_frame" and settings.target_index >= len(image):
         raise ValueError(f"target_index: expected 0 to {len(image) - 1}, the frames of the image, got {settings.target_index}")
     if settings.factor == 0:
         if observe is not None:
-            for frame in image.movedim(-1, 1):
+            for frame in image.movedim(-1, 1) if batch.values is None else batch.values.levels(image.movedim(-1, 1)):
                 observe(frame_histograms(frame, frame, (None, None), None))
         return image.clone(), []
     notes = batch.notes(settings)
@@ -223,6 +242,7 @@ class Batch:
     """A batch of frames, its masks and references, checked, and ``others`` of which a gradient may be wanted.
 
     ``few``: of large frames, one at a time is worked on. ``observe`` is told what is to be shown of each frame that is done.
+    ``data_range``: levels span all that images and references hold, which are ``values`` then.
 
     Raises:
         TypeError: a tensor is not a floating-point tensor.
@@ -239,12 +259,16 @@ class Batch:
         others: tuple[Tensor, ...] = (),
         few: bool = False,
         observe: Observe | None = None,
+        data_range: bool = False,
     ) -> None:
         check_frames("image", image)
         for name, mask in (("image_mask", image_mask), ("change_mask", change_mask)):
             if mask is not None and (name == "image_mask" or mask is not image_mask):
                 check_mask(name, mask, len(image))
-        self.references = [] if reference is None else _references(reference, reference_mask)
+        if reference is not None and not isinstance(reference, ReferenceHistogram):
+            check_frames("reference", reference)
+        self.values = _values_of(image, reference) if data_range else None
+        self.references = [] if reference is None else _references(reference, reference_mask, self.values)
         self._together = len(image) > 1 and not (few and image[0, ..., 0].numel() >= _LARGE)
         self._image, self._image_mask, self._change_mask, self._observe = image, image_mask, change_mask, observe
         given = reference if isinstance(reference, Tensor) else None
@@ -283,7 +307,7 @@ class Batch:
 
         lengths = len(self._image), len(self.references)
         observed = 0 if self._observe is None else len(self._image)
-        return Clip(frames, lambda: self.references, lengths, together=self._together, observed=observed)
+        return Clip(frames, lambda: self.references, lengths, together=self._together, observed=observed, values=self.values)
 
     def changed(
         self,
@@ -315,13 +339,20 @@ def warned(result: _Result, notes: list[str]) -> _Result:
     return result
 
 
-def _references(reference: Tensor | ReferenceHistogram, mask: Tensor | None) -> list[Reference]:
-    """The references one by one, checked."""
+def _values_of(image: Tensor, reference: Tensor | ReferenceHistogram | None) -> ValueRange:
+    """What colors of images and references span."""
+    values = ValueRange.of([image[..., :3]])
+    if isinstance(reference, ReferenceHistogram):
+        return values | (reference.values or ValueRange(0.0, 1.0))
+    return values if reference is None else values | ValueRange.of([reference[..., :3]])
+
+
+def _references(reference: Tensor | ReferenceHistogram, mask: Tensor | None, values: ValueRange | None) -> list[Reference]:
+    """The references one by one, checked; a histogram at the levels of ``values``."""
     if isinstance(reference, ReferenceHistogram):
         if mask is not None:
             raise ValueError("reference_mask: expected None with a ReferenceHistogram, which has been measured already")
-        return [reference.as_reference("the ReferenceHistogram")]
-    check_frames("reference", reference)
+        return [reference.as_reference("the ReferenceHistogram", values)]
     if mask is not None:
         check_mask("reference_mask", mask, len(reference))
     masks = [None] * len(reference) if mask is None else mask.expand(len(reference), -1, -1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.dtypes import working_dtype
+from ..methods.value_range import ValueRange
 from .histograms import FrameHistograms
 
 
@@ -102,7 +103,7 @@ class Clip:
     ``lengths`` says how many of both there are, if that is known. ``first_pass`` begins to read those frames that are measured
     before the first is matched, by default all. Several frames may be worked on ``together``. ``combine`` makes of what was
     measured of all frames, None for no frames, what all machines have measured of the clip. ``observed``: of how many
-    frames histograms are to be shown.
+    frames histograms are to be shown. ``values``: what the levels of frames and references span, if that is not [0, 1].
     """
 
     frames: Callable[[], Iterable[Frame]]
@@ -112,6 +113,7 @@ class Clip:
     together: bool = True
     combine: Callable[[Any], Any] | None = None
     observed: int = 0
+    values: ValueRange | None = None
 
 
 def fit_mask(name: str, mask: Tensor, pixels: Tensor) -> Tensor:

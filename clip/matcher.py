@@ -74,7 +74,8 @@ class Matcher:
         """Measure a reference for each step, its brightness for frames of one color."""
         _check_picture(reference, self.steps)
         if colors < len(reference.pixels[:3]):
-            reference = replace(reference, pixels=luma(_clamped(reference.pixels[:3])), counts=None)
+            inside = reference.pixels[:3] if self.space.values else _clamped(reference.pixels[:3])
+            reference = replace(reference, pixels=luma(inside), counts=None)
         pixels = reference.pixels[:3]
         mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, pixels)
         if mask is not None and not mask.any():
@@ -85,7 +86,8 @@ class Matcher:
         counted = _counted(picture, reference.counts is not None or (mask is None and not picture.missing))
         report = Report(reference_missing=picture.missing, reference_outside=int(picture.outside))
         counts = next(iter(of_steps.values())) if self.channelwise else reference.counts
-        return Measured(of_steps, counted, report, reference_histogram(pixels, mask, counts) if self.observed else None)
+        shown = reference_histogram(self.space.levels(pixels), mask, counts) if self.observed else None
+        return Measured(of_steps, counted, report, shown)
 
     def prepare(self, reference: Reference, colors: int) -> Prepared:
         """Measure a reference for frames of 1 or 3 colors, and make ready what was measured."""
@@ -132,11 +134,13 @@ class Matcher:
             counts = step.measure(picture)
             transform = replace(start, parts=(step.solve(counts, reference.parts[0]),))
         else:
-            counts = count(colors, LEVELS, mask)
+            counts = count(self.space.levels(colors), LEVELS, mask)
             memory = None if self.gradient else _new_memory(picture)
             transform, _ = complete(start, self.steps, picture, reference.parts, memory, to_the_end=False)
         cdf = cumulative_distribution(counts).cpu()
-        return (frame, reference, transform), FrameStatistics(transform, cdf, watched_pixels(colors, mask).cpu())
+        return (frame, reference, transform), FrameStatistics(
+            transform, cdf, watched_pixels(self.space.levels(colors), mask).cpu()
+        )
 
     def match(self, plan: Plan) -> Matched:
         """Apply what is known of a frame's transform, solve for the rest, blend, and write to the frame's ``out``."""
@@ -173,15 +177,15 @@ class Matcher:
         missing = 0 if math.isfinite(lowest) and math.isfinite(highest) else int((~pixels.isfinite()).sum())
         if missing:
             lowest, highest = value_range(nearest_end(pixels))
-        far = lowest < -_FAR or highest > 1 + _FAR
+        far = self.space.values is None and (lowest < -_FAR or highest > 1 + _FAR)
         pixels = pixels.to(self.device, working_dtype(pixels))
         weights = None if mask is None else mask.to(pixels)
         if self.channelwise:
             return Picture(pixels, weights, None, counts, 0.0, missing, far)
-        if missing or lowest < 0 or highest > 1:
+        if missing or ((lowest < 0 or highest > 1) and self.space.values is None):
             finite = pixels.isfinite().all(dim=0).to(pixels.dtype)
             weights = finite if weights is None else weights * finite
-            pixels = _clean(pixels, room)
+            pixels = self.space.finite(pixels) if self.space.values else _clean(pixels, room)
         channels, kept = self.space.split(pixels if pixels.shape[0] == 3 else pixels.expand(3, -1, -1), room)
         known = (counts, 0.0) if self.space.name == "rgb" else (None, _CONVERSION_ERROR)
         return Picture(channels, weights, kept, *known, missing, far)
@@ -212,15 +216,15 @@ def _write(matcher: Matcher, frame: Frame, picture: Picture, matched: Tensor, ch
         matched = matched.cpu() if out.device.type == "cpu" else matched
         # In one order of memory: at the end of a row, the vector units of a processor round in another way.
         pixels = pixels[:colors].movedim(0, -1).contiguous().movedim(-1, 0).to(matched.device, matched.dtype)
-        clean = nearest_end(pixels) if picture.missing else pixels
+        clean = matcher.space.finite(pixels) if picture.missing else pixels
         if not matcher.channelwise:
-            matched = (matched if colors == 3 else matched.mean(dim=0, keepdim=True)).clamp(0, 1)
+            matched = matcher.space.inside(matched if colors == 3 else matched.mean(dim=0, keepdim=True))
             matched = torch.where(pixels.isfinite(), matched, clean) if picture.missing else matched
         if "change" in planes:
             weight = planes["change"].to(matched.device, matched.dtype) * matcher.factor
-            matched = torch.where(weight > 0, torch.lerp(clean, matched, weight).clamp(0, 1), pixels)
+            matched = torch.where(weight > 0, matcher.space.inside(torch.lerp(clean, matched, weight)), pixels)
         elif matcher.factor < 1:
-            matched = (matched * matcher.factor).add(clean, alpha=1 - matcher.factor).clamp(0, 1)
+            matched = matcher.space.inside((matched * matcher.factor).add(clean, alpha=1 - matcher.factor))
         out.copy_(torch.cat([matched, alpha.to(matched)]) if len(alpha) else matched)
 
     planes = (frame.pixels, matched, frame.out, *others.values())
@@ -237,7 +241,8 @@ def _observed(
     """What is shown of a frame that is done, its pixels before and after each with weights; None if nothing is."""
     if not matcher.observed:
         return None
-    return frame_histograms(frame.pixels, frame.out, weights, reference.shown, known, matcher.factor, matcher.observed)
+    pixels, out = (matcher.space.levels(plane) for plane in (frame.pixels, frame.out))
+    return frame_histograms(pixels, out, weights, reference.shown, known, matcher.factor, matcher.observed)
 
 
 def _check_picture(reference: Reference, steps: Chain) -> None:

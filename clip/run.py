@@ -86,7 +86,7 @@ def apply_clip(
 
 def _is_channelwise(transform: Transform, colors: int) -> bool:
     """Whether pictures of 1 or 3 colors can be sent through channel by channel, as they are, with nothing to cut off."""
-    if transform.space.name != "rgb" or len(transform.parts) != 1 or not isinstance(transform.parts[0], ChannelTables):
+    if not transform.space.as_stored or len(transform.parts) != 1 or not isinstance(transform.parts[0], ChannelTables):
         return False
     table = transform.parts[0].values
     # A gray picture goes through the curves of colors as a color.
@@ -97,8 +97,9 @@ def _begin(clip: Clip, settings: MatchSettings, device: torch.device, progress: 
     """A run that knows its references, if they are pooled."""
     # Not by torch's own threads, which a forked process does not have.
     space, steps = in_thread(settings.recipe)
+    space = replace(space, values=clip.values)
     first = steps[0]
-    channelwise = space.name == "rgb" and len(steps) == 1 and isinstance(first, Step) and first.channelwise
+    channelwise = space.as_stored and len(steps) == 1 and isinstance(first, Step) and first.channelwise
     run = Run(clip, settings, Matcher(space, steps, settings.factor, device, gradient, channelwise, clip.observed), progress)
     if settings.target is not None:
         run.pooled = Prepared([None] * len(steps), Report())

@@ -21,6 +21,8 @@ SOURCE_STATS = ("per_frame", "uniform", "target_frame", "smoothed")
 """Whose histogram the transform starts from, the default first."""
 REFERENCE_STATS = ("paired", "pooled")
 """What a batch of references means, the default first."""
+RANGES = ("0 to 1", "data")
+"""What values levels span, the default first: those from 0 to 1, or all that image and reference hold."""
 WINDOW = 72
 """The default window of ``smoothed``, in frames: three seconds of film."""
 
@@ -52,6 +54,7 @@ class MatchSettings:
     dither: bool = False
     grid: int = 1
     clip: float = 0.0
+    range: str = RANGES[0]
     target: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -59,6 +62,7 @@ class MatchSettings:
         check_choice("color_space", self.color_space, COLOR_SPACES)
         check_choice("source_stats", self.source_stats, SOURCE_STATS)
         check_choice("reference_stats", self.reference_stats, REFERENCE_STATS)
+        check_choice("range", self.range, RANGES)
         check_number("factor", self.factor, 0, 1)
         check_number("detail", self.detail, 0, 1)
         for name, least in (("target_index", 0), ("window", 1), ("rotations", 2)):

@@ -48,10 +48,13 @@ class Arrays:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
 
+    def format(self) -> str:
+        """What the array ``format`` says."""
+        return str(self.read("format", ()))
+
     def check_format(self, expected: str) -> None:
         """Raise a ValueError unless the array ``format`` says what is expected."""
-        found = str(self.read("format", ()))
-        if found != expected:
+        if (found := self.format()) != expected:
             raise ValueError(f"format {found}")
 
     def read(self, name: str, most: Shape) -> NDArray[Any]:

@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..clip.settings import MOST_CELLS
+from ..kernels.cells import BINS
 from ..kernels.levels import LEVELS
 from ..luts.color_table import ColorTable
 from ..methods.channels import ChannelTables
 from ..methods.detail import SmoothChange
 from ..methods.dither import Dither
+from ..methods.grid import CellAffine, CellTables
 from ..methods.linear import AffineMap
 from ..methods.regrain import Regrain
 from ..methods.sliced import AXIS_BINS, RotatedTables, Rotations
@@ -73,6 +76,12 @@ KINDS = {
     ),
     "smooth change": Kind(
         SmoothChange, {"amount": ()}, lambda part: {"amount": part.amount}, lambda arrays: SmoothChange(float(arrays["amount"]))
+    ),
+    "cell tables": Kind(
+        CellTables, {"values": (3, MOST_CELLS, MOST_CELLS, BINS)}, _values, lambda arrays: CellTables(arrays["values"])
+    ),
+    "cell affine maps": Kind(
+        CellAffine, {"values": (MOST_CELLS, MOST_CELLS, 3, 4)}, _values, lambda arrays: CellAffine(arrays["values"])
     ),
     "dither": Kind(Dither, {}, lambda part: {}, lambda arrays: Dither()),
 }

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..kernels.affine import apply_affine
-from ..kernels.dtypes import cast, precise_dtype, wants_gradient
+from ..kernels.dtypes import cast, nearest_end, precise_dtype, wants_gradient
 from ..kernels.workers import by_stripes
+from .value_range import ValueRange
 
 RUDERMAN_OPPONENTS = torch.tensor(
     ((3**-0.5, 3**-0.5, 3**-0.5), (6**-0.5, 6**-0.5, -2 * 6**-0.5), (2**-0.5, -(2**-0.5), 0.0)), dtype=torch.float64
@@ -56,11 +57,13 @@ class ColorSpace:
     """Where the channels of a picture are matched: all, or ``lightness_only`` the first, which RGB does not have.
 
     The name is one of :data:`COLOR_SPACES`, or ``"log_cones"``, the logarithms of cone responses, of which the space
-    l-alpha-beta of Reinhard et al. 2001 is a rotation.
+    l-alpha-beta of Reinhard et al. 2001 is a rotation. RGB is in [0, 1], or in a range of ``values``, whose levels are taken
+    for RGB then.
     """
 
     name: str
     lightness_only: bool = False
+    values: ValueRange | None = None
 
     @property
     def span(self) -> tuple[float, ...]:
@@ -70,12 +73,30 @@ class ColorSpace:
         span = _LAB_SPAN if self.name == "lab" else (1.0, 1.0, 1.0)
         return span[:1] if self.lightness_only and self.name != "rgb" else span
 
+    @property
+    def as_stored(self) -> bool:
+        """Whether channels are those of pictures, as they are."""
+        return self.name == "rgb" and self.values is None
+
+    def levels(self, rgb: Tensor) -> Tensor:
+        """RGB in [0, 1], of values in the range if there is one."""
+        return rgb if self.values is None else self.values.levels(rgb)
+
+    def finite(self, rgb: Tensor) -> Tensor:
+        """RGB without NaN, which become 0, and infinities, which become the nearest end."""
+        return nearest_end(rgb) if self.values is None else self.values.finite(rgb)
+
+    def inside(self, rgb: Tensor) -> Tensor:
+        """RGB of which no value is beyond its ends; of a range, none is."""
+        return rgb.clamp(0, 1) if self.values is None else rgb
+
     def split(self, rgb: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Take RGB ``[3, H, W]`` in [0, 1] apart into channels to match, ``[c, H, W]``, and what :meth:`join` needs besides.
+        """Take RGB ``[3, H, W]`` apart into channels to match, ``[c, H, W]``, and what :meth:`join` needs besides.
 
         The channels lie in [0, 1] but for those of ``log_cones``. Where no gradient is wanted, both can take the memory ``out``
         like ``rgb``, if they fit.
         """
+        rgb = self.levels(rgb)
         if self.name == "rgb":
             return rgb, None
         number = 4 if self.name == "luminance" else 3
@@ -85,9 +106,9 @@ class ColorSpace:
 
     def join(self, channels: Tensor, kept: Tensor | None) -> Tensor:
         """Put what :meth:`split` has made together to RGB ``[3, H, W]`` again; beyond [0, 1] for colors it does not hold."""
-        if self.name == "rgb":
-            return channels
-        return _convert(_CONVERSIONS[self.name][1], channels if kept is None else torch.cat([channels, kept]), 3)
+        if self.name != "rgb":
+            channels = _convert(_CONVERSIONS[self.name][1], channels if kept is None else torch.cat([channels, kept]), 3)
+        return channels if self.values is None else self.values.values(channels)
 
 
 def _kornia(name: str, pixels: Tensor, **options: bool) -> Tensor:
