@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from .checks import check_frames, check_mask
-from .clip.frames import Clip, Frame, Matched, Reference, Report
+from .clip.frames import Clip, Frame, Matched, Reference, Report, spanned
 from .clip.histograms import FrameHistograms, frame_histograms
 from .clip.run import match_clip
 from .clip.settings import RANGES, WINDOW, MatchSettings
 from .kernels.dtypes import wants_gradient
 from .methods.table import ROTATIONS
-from .methods.value_range import ValueRange
 from .reference_histogram import ReferenceHistogram
 
 _Result = TypeVar("_Result")
@@ -265,10 +264,8 @@ class Batch:
         for name, mask in (("image_mask", image_mask), ("change_mask", change_mask)):
             if mask is not None and (name == "image_mask" or mask is not image_mask):
                 check_mask(name, mask, len(image))
-        if reference is not None and not isinstance(reference, ReferenceHistogram):
-            check_frames("reference", reference)
-        self.values = _values_of(image, reference) if data_range else None
-        self.references = [] if reference is None else _references(reference, reference_mask, self.values)
+        self.references = [] if reference is None else _references(reference, reference_mask)
+        self.values = spanned(image.movedim(-1, 1), self.references) if data_range else None
         self._together = len(image) > 1 and not (few and image[0, ..., 0].numel() >= _LARGE)
         self._image, self._image_mask, self._change_mask, self._observe = image, image_mask, change_mask, observe
         given = reference if isinstance(reference, Tensor) else None
@@ -339,20 +336,13 @@ def warned(result: _Result, notes: list[str]) -> _Result:
     return result
 
 
-def _values_of(image: Tensor, reference: Tensor | ReferenceHistogram | None) -> ValueRange:
-    """What colors of images and references span."""
-    values = ValueRange.of([image[..., :3]])
-    if isinstance(reference, ReferenceHistogram):
-        return values | (reference.values or ValueRange(0.0, 1.0))
-    return values if reference is None else values | ValueRange.of([reference[..., :3]])
-
-
-def _references(reference: Tensor | ReferenceHistogram, mask: Tensor | None, values: ValueRange | None) -> list[Reference]:
-    """The references one by one, checked; a histogram at the levels of ``values``."""
+def _references(reference: Tensor | ReferenceHistogram, mask: Tensor | None) -> list[Reference]:
+    """The references one by one, checked."""
     if isinstance(reference, ReferenceHistogram):
         if mask is not None:
             raise ValueError("reference_mask: expected None with a ReferenceHistogram, which has been measured already")
-        return [reference.as_reference("the ReferenceHistogram", values)]
+        return [reference.as_reference("the ReferenceHistogram")]
+    check_frames("reference", reference)
     if mask is not None:
         check_mask("reference_mask", mask, len(reference))
     masks = [None] * len(reference) if mask is None else mask.expand(len(reference), -1, -1)

@@ -97,10 +97,15 @@ class ImageHistogramMatch(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, method: str | None = None, source_stats: str | None = None, reference_stats: str | None = None
+        cls,
+        method: str | None = None,
+        source_stats: str | None = None,
+        reference_stats: str | None = None,
+        grid: int | None = None,
+        clip: float | None = None,
     ) -> bool | str:
         """Refuse what no method can do, before anything runs."""
-        return refusal(method=method, source_stats=source_stats, reference_stats=reference_stats)
+        return refusal(method=method, source_stats=source_stats, reference_stats=reference_stats, grid=grid, clip=clip)
 
     @classmethod
     def execute(

@@ -107,10 +107,9 @@ class ReferenceHistogram:
         counts = histogram(space.levels(pixels), LEVELS, None if weights is None else weights[None])
         return cls(counts, ColorSample.of(pixels, weights), 1, values)
 
-    def as_reference(self, name: str, values: ValueRange | None = None) -> Reference:
-        """In the place of a picture, for a run over a clip whose levels span ``values``."""
-        colors = ColorSpace("rgb", values=values).inside(self.sample.colors)
-        return Reference(colors[:, None], name, None, moved_counts(self.counts, self.values, values), self.sample.weights[None])
+    def as_reference(self, name: str) -> Reference:
+        """In the place of a picture, for a run over a clip."""
+        return Reference(self.sample.colors[:, None], name, None, self.counts, self.sample.weights[None], self.values)
 
     def __add__(self, other: "ReferenceHistogram") -> "ReferenceHistogram":
         both = self.values

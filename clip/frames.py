@@ -1,7 +1,10 @@
 """What goes into a run over a clip and what comes out: frames, references, results, and what the user should be told."""
 
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
+from functools import reduce
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,7 +20,7 @@ class Reference:
     """A reference: pixels ``[C, H, W]`` in [0, 1] with C of 1, 3 or 4, of which a fourth is ignored, and its name for errors.
 
     A mask ``[H', W']`` in [0, 1] says how much each pixel counts; or ``weights`` ``[H, W]``, not negative, of pixels that are a
-    sample of the histogram ``counts`` ``[C, LEVELS]``.
+    sample of the histogram ``counts`` ``[C, LEVELS]``, whose levels span ``values``, None for [0, 1].
     """
 
     pixels: Tensor
@@ -25,6 +28,11 @@ class Reference:
     mask: Tensor | None = None
     counts: Tensor | None = None
     weights: Tensor | None = None
+    values: ValueRange | None = None
+
+    def span(self) -> ValueRange:
+        """What values it holds, or can hold."""
+        return ValueRange.of([self.pixels[:3]]) if self.counts is None else self.values or ValueRange(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,12 @@ class Clip:
     combine: Callable[[Any], Any] | None = None
     observed: int = 0
     values: ValueRange | None = None
+
+
+def spanned(pictures: Iterable[Tensor], references: Iterable[Reference]) -> ValueRange:
+    """What values the colors of pictures ``[C, H, W]`` and references hold; read one by one."""
+    spans = chain((ValueRange.of([pixels[:3]]) for pixels in pictures), (reference.span() for reference in references))
+    return reduce(operator.or_, spans)
 
 
 def fit_mask(name: str, mask: Tensor, pixels: Tensor) -> Tensor:

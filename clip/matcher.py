@@ -16,6 +16,7 @@ from ..methods.chains import Chain
 from ..methods.channels import ChannelStep
 from ..methods.color_space import ColorSpace, luma
 from ..methods.transform import PairStep, Part, Picture, Step, Transform, complete
+from ..methods.value_range import moved_counts
 from .frames import Frame, Matched, Reference, Report, fit_mask
 from .histograms import FrameHistograms, frame_histograms, reference_histogram
 from .smoothing import FrameStatistics, watched_pixels
@@ -80,12 +81,15 @@ class Matcher:
         mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, pixels)
         if mask is not None and not mask.any():
             return Measured({}, [], Report())
-        picture = self._picture(pixels, mask, reference.counts)
+        known = reference.counts
+        if known is not None:
+            known = moved_counts(known, reference.values, self.space.values)
+        picture = self._picture(pixels, mask, known)
         steps = [step for step in dict.fromkeys(self.steps) if isinstance(step, Step) and step.measures_reference]
         of_steps = {step: step.measure(picture) for step in steps}
         counted = _counted(picture, reference.counts is not None or (mask is None and not picture.missing))
         report = Report(reference_missing=picture.missing, reference_outside=int(picture.outside))
-        counts = next(iter(of_steps.values())) if self.channelwise else reference.counts
+        counts = next(iter(of_steps.values())) if self.channelwise else known
         shown = reference_histogram(self.space.levels(pixels), mask, counts) if self.observed else None
         return Measured(of_steps, counted, report, shown)
 

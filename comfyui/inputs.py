@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..clip.histograms import FrameHistograms
-from ..clip.settings import SOURCE_STATS, WINDOW, MatchSettings
+from ..clip.settings import MOST_CELLS, RANGES, SOURCE_STATS, WINDOW, MatchSettings
 from ..matching import match_batch
 from ..methods.table import COLOR_SPACES, METHODS
 from ..reference_histogram import ReferenceHistogram
@@ -131,13 +131,40 @@ def texture_inputs() -> list[io.Input]:
     return [
         advanced(io.Float.Input("detail", default=0.0, min=0.0, max=1.0, step=0.05, tooltip=detail)),
         advanced(io.Boolean.Input("dither", default=False, tooltip=dither)),
+        *cell_inputs(),
+        range_input(),
     ]
 
 
-def refusal(**chosen: str | None) -> bool | str:
+def cell_inputs() -> list[io.Input]:
+    """Where the change varies over the picture, and how steep it may be."""
+    grid = (
+        "Measured in so many cells along each side, and interpolated between their middles, for references that show the same "
+        "scene: upscaled tiles, relit shots. 1 is one change for the whole picture."
+    )
+    clip = (
+        "The greatest slope of the change, so that noise is not amplified. 0 is no limit; 2.5 is usual where grid is more "
+        "than 1."
+    )
+    return [
+        advanced(io.Int.Input("grid", default=1, min=1, max=MOST_CELLS, tooltip=grid)),
+        advanced(io.Float.Input("clip", default=0.0, min=0.0, max=256.0, step=0.1, tooltip=clip)),
+    ]
+
+
+def range_input() -> io.Input:
+    """What values levels span."""
+    tooltip = (
+        "What values there are. 0 to 1: pictures. data: all that images and references hold, with nothing clamped, "
+        "as linear light, float EXR or HDR."
+    )
+    return advanced(choice("range", RANGES, tooltip, optional=True))
+
+
+def refusal(**chosen: Any) -> bool | str:
     """What ComfyUI is told before anything runs: why settings do not go together, or True. None comes from another node."""
     try:
-        MatchSettings(**{name: value for name, value in chosen.items() if value is not None})  # type: ignore[arg-type]
+        MatchSettings(**{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
         return str(error)
     return True

@@ -9,9 +9,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..clip.histograms import reference_histogram
+from ..clip.settings import RANGES
+from ..methods.color_space import ColorSpace
 from ..plots.panel_message import reference_message
 from ..reference_histogram import SUFFIX, ReferenceHistogram
-from .inputs import REFERENCE, choice
+from .inputs import REFERENCE, choice, range_input
 from .kept_files import changed_at, file_name, find_file, find_file_or_raise, kept_files, output_folder
 from .panel import has_panel, observed_by, told
 
@@ -56,6 +58,7 @@ class ReferenceHistogramNode(io.ComfyNode):
                         "A file of that name is replaced. Empty: it is not kept."
                     ),
                 ),
+                range_input(),
             ],
             outputs=[REFERENCE.Output(display_name="reference", tooltip="Goes where a reference image would go.")],
         )
@@ -76,6 +79,7 @@ class ReferenceHistogramNode(io.ComfyNode):
         reference: list[ReferenceHistogram] | None = None,
         load: list[str] | None = None,
         save_as: list[str] | None = None,
+        range: list[str] | None = None,
     ) -> io.NodeOutput:
         """Pool what is given, and keep it if a name is.
 
@@ -94,7 +98,8 @@ class ReferenceHistogramNode(io.ComfyNode):
             comfy.model_management.throw_exception_if_processing_interrupted()
 
         for index, batch in enumerate(images or []):
-            parts.append(ReferenceHistogram.of(batch, mask[min(index, len(mask) - 1)] if mask else None, progress))
+            chosen = mask[min(index, len(mask) - 1)] if mask else None
+            parts.append(ReferenceHistogram.of(batch, chosen, progress, range=(range or RANGES)[0]))
         if not parts:
             # Not an error: as an output node it runs in every workflow that it is in, connected or not.
             return io.NodeOutput(None, ui=told(cls, ["no images, reference or file to load, so there is no reference"]))
@@ -106,7 +111,8 @@ class ReferenceHistogramNode(io.ComfyNode):
             logging.info("Reference Histogram: kept in %s", path)
             shown["text"] = [f"kept in {path}"]
         if observed_by(cls) is not None:
-            counts = reference_histogram(pooled.sample.colors[:, None], pooled.sample.weights[None], pooled.counts)
+            colors = ColorSpace("rgb", values=pooled.values).levels(pooled.sample.colors)
+            counts = reference_histogram(colors[:, None], pooled.sample.weights[None], pooled.counts)
             message = reference_message(counts)
             shown["histogram_match"] = [message | {"pictures": pooled.pictures, "path": str(path or "")}]
         return io.NodeOutput(pooled, ui=shown or None)

@@ -90,6 +90,7 @@ class ImageHistogramSpecify(io.ComfyNode):
         cls,
         target: str | None,
         color_space: str | None = COLOR_SPACES[0],
+        clip: float | None = None,
         histogram: Any = _UNPLUGGED,
         histogram_red: Any = _UNPLUGGED,
         histogram_green: Any = _UNPLUGGED,
@@ -109,7 +110,7 @@ class ImageHistogramSpecify(io.ComfyNode):
             return (
                 f"color_space: expected rgb with three histograms, since others change the lightness alone, got {color_space}"
             )
-        return refusal(color_space=color_space)
+        return refusal(color_space=color_space, clip=clip)
 
     @classmethod
     def execute(

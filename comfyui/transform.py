@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..clip.settings import RANGES
 from ..color_transform import ColorTransform, fit_batch, fit_settings
 from ..methods.table import COLOR_SPACES, METHODS
 from ..reference_histogram import ReferenceHistogram
@@ -15,6 +16,7 @@ from .inputs import (
     image_output,
     method_input,
     reference_input,
+    refusal,
     shown_progress,
     texture_inputs,
 )
@@ -73,6 +75,11 @@ class FitColorTransform(io.ComfyNode):
         return has_panel(schema)
 
     @classmethod
+    def validate_inputs(cls, method: str | None = None, grid: int | None = None, clip: float | None = None) -> bool | str:
+        """Refuse what no method can do, before anything runs."""
+        return refusal(method=method, grid=grid, clip=clip)
+
+    @classmethod
     def execute(
         cls,
         image: Tensor,
@@ -84,10 +91,13 @@ class FitColorTransform(io.ComfyNode):
         target_index: int = _ALL_FRAMES,
         detail: float = 0.0,
         dither: bool = False,
+        grid: int = 1,
+        clip: float = 0.0,
+        range: str = RANGES[0],
     ) -> io.NodeOutput:
         """Fit to the images where ComfyUI keeps them."""
         chosen = None if target_index == _ALL_FRAMES else target_index
-        settings = fit_settings(method, color_space, chosen, detail=detail, dither=dither)
+        settings = fit_settings(method, color_space, chosen, detail=detail, dither=dither, grid=grid, clip=clip, range=range)
         masks = image_mask, reference_mask
         progress = shown_progress(len(image))
         observed = observed_by(cls)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
-from ..clip.settings import REFERENCE_STATS, SOURCE_STATS, MatchSettings
+from ..clip.settings import RANGES, REFERENCE_STATS, SOURCE_STATS, MatchSettings
 from ..luts.kinds import SIZES, SUFFIXES
 from ..methods.table import COLOR_SPACES, METHODS
 from ..methods.targets import LinearStretch, Normal, Uniform
@@ -56,6 +56,12 @@ def make_parser() -> argparse.ArgumentParser:
     _add_setting(parser, "--detail", texture, type=float)
     noise = "add noise of half an 8-bit level before files are measured, the same at every run, against bands"
     parser.add_argument("--dither", action="store_true", help=noise)
+    cells = "in how many cells along each side the change is measured, for references of the same scene"
+    _add_setting(parser, "--grid", cells, type=int, metavar="N")
+    slope = "the greatest slope of the change, 0 for any: with --grid and --target uniform this is CLAHE"
+    _add_setting(parser, "--clip", slope, type=float, metavar="SLOPE")
+    values = "values from 0 to 1, or all that float TIFF and EXR hold, with nothing clamped"
+    _add_setting(parser, "--range", values, choices=RANGES)
     device = "where to compute; auto takes the GPU if there is one"
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto", help=device + _DEFAULT)
     group = parser.add_argument_group("histograms without a reference")

@@ -28,7 +28,8 @@ def convert(pixels: Tensor, own: bytes | None, wanted: bytes | None, name: str) 
     As they are, if the profiles mean the same colors. Colored pixels never become gray: where that is wanted, they become sRGB.
 
     Raises:
-        ValueError: a profile cannot be used. If it is their own, the text begins with ``name``.
+        ValueError: a profile cannot be used, or values beyond [0, 1] would have to be changed. If it is their own, the text
+            begins with ``name``.
     """
     import torch
 
@@ -37,6 +38,8 @@ def convert(pixels: Tensor, own: bytes | None, wanted: bytes | None, name: str) 
         wanted = None
     if same_colors(own, wanted, colors, name):
         return pixels
+    if not bool(((pixels >= 0) & (pixels <= 1)).all()):
+        raise ValueError(f"{name}: expected the color profile of the source for values beyond 0 to 1, got another")
     levels = (pixels * 255).round_()
     if torch.equal(levels / 255, pixels):
         values: NDArray[Any] = levels.numpy().astype(np.uint8)

@@ -74,8 +74,8 @@ def _first_picture(path: Path) -> Tensor:
     if is_clip(path):
         pixels, orientation = next(read_clip(path)), read_clip_header(path).metadata.orientation
     else:
-        file = read_image(path)
-        pixels, orientation = file.pixels[0], file.orientation
+        file = read_image(path, any_values=True)
+        pixels, orientation = file.pixels[0].nan_to_num(0).clamp(0, 1), file.orientation
     return upright(colors_of(pixels), orientation).expand(-1, -1, 3)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from .color_profiles import convert, is_gray
+from .exr import write_exr
 from .file_kinds import FileError
 from .metadata import Metadata
 from .orientation import upright
@@ -68,8 +69,10 @@ def check_fits(name: str, suffix: str, dtype: str, alpha: bool, longest: int, qu
         raise ValueError(f"{name}: expected at most {_LONGEST[kind]} pixels a side for {suffix}, got {longest}")
     if dtype == "uint16" and kind not in ("PNG", "TIFF"):
         raise ValueError(f"{name}: expected PNG or TIFF for 16 bits, {suffix} holds 8")
-    if dtype == "float32" and kind != "TIFF":
-        raise ValueError(f"{name}: expected TIFF for floating-point values, {suffix} holds whole numbers")
+    if dtype == "float32" and kind not in ("TIFF", "EXR"):
+        raise ValueError(f"{name}: expected TIFF or EXR for floating-point values, {suffix} holds whole numbers")
+    if kind == "EXR" and dtype != "float32":
+        raise ValueError(f"{name}: expected PNG or TIFF for whole numbers, {suffix} holds linear light in floating point")
     if alpha and kind in ("JPEG", "BMP"):
         raise ValueError(f"{name}: expected PNG, TIFF or WebP for a picture with alpha, {suffix} has none")
     if quality is not None and kind not in LOSSY_KINDS:
@@ -112,6 +115,8 @@ def encode(suffix: str, values: NDArray[Any], metadata: Metadata, source: Encodi
         return with_tags(
             _picture(values).write_to_buffer(".tif", keep="none", predictor=predictor, **options), metadata.to_tiff()
         )
+    if kind == "EXR":
+        return write_exr(values, **(source.options if source.kind == kind else {}))
     if kind == "HEIF":
         register_heif()
     content = io.BytesIO()

@@ -17,6 +17,7 @@ _STARTS = {
     b"MM\0*": "TIFF",
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
+    b"v/1\x01": "EXR",
 }
 _HEAD = 64
 # What libraries raise for damage, beside an OSError.

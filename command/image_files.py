@@ -16,6 +16,7 @@ from PIL import Image
 from . import metadata as of_file
 from .color_profiles import check_profile
 from .encoders import Encoding, check_fits, encode, fit, register_heif
+from .exr import read_exr
 from .file_kinds import FileError, kind_of, plain_errors
 from .metadata import Metadata
 from .paths import IMAGE_KINDS
@@ -51,7 +52,7 @@ class ImageHeader:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Pixels, float32 ``[1, H, W, C]`` with C of 1, 3 or 4, in [0, 1], and what has to be written back with them.
+    """Pixels, float32 ``[1, H, W, C]`` with C of 1, 3 or 4, in [0, 1] unless more is wanted, and what goes back with them.
 
     They are as the file stores them, not turned as its ``orientation`` from 1 to 8 says. ``alpha`` ``[1, H, W, 1]`` is that of
     a gray image; of a color image it is the fourth channel. ``dtype`` is how the file holds values: uint8, uint16 or float32.
@@ -96,6 +97,8 @@ def read_header(path: Path) -> ImageHeader:
     with plain_errors(kind):
         if kind == "PNG":
             return ImageHeader(of_file.read_png(path), Encoding(kind))
+        if kind == "EXR":
+            return ImageHeader(Metadata(), Encoding(kind))
         if kind == "TIFF":
             metadata, compression = of_file.read_tiff(path)
             return ImageHeader(metadata, Encoding.of_tiff(compression))
@@ -104,10 +107,10 @@ def read_header(path: Path) -> ImageHeader:
             return ImageHeader(of_file.read_opened(opened), encoding, _note(path, opened))
 
 
-def read_image(path: Path) -> ImageFile:
+def read_image(path: Path, *, any_values: bool = False) -> ImageFile:
     """Read an image, gray, RGB or CMYK, of 8 or 16 bits or of floats in [0, 1], with or without alpha.
 
-    Palettes become the colors in them, and CMYK becomes sRGB.
+    Palettes become the colors in them, and CMYK becomes sRGB. Floats can have ``any_values`` if that is so.
 
     Raises:
         OSError: there is no such file, it is damaged, or it holds something else; the text does not name the file.
@@ -117,8 +120,14 @@ def read_image(path: Path) -> ImageFile:
     with plain_errors(kind):
         if kind == "TIFF":
             check_deflate(path)
-        values, header = _decode_by_vips(path, header) if kind in _BY_VIPS else (_decode_by_pillow(path, kind), header)
-    return _as_file(values, header)
+        if kind == "EXR":
+            values, options = read_exr(path)
+            header = replace(header, encoding=Encoding(kind, options))
+        elif kind in _BY_VIPS:
+            values, header = _decode_by_vips(path, header)
+        else:
+            values = _decode_by_pillow(path, kind)
+    return _as_file(values, header, any_values)
 
 
 def write_image(path: Path, pixels: Tensor, like: ImageFile, *, quality: int | None = None) -> None:
@@ -265,12 +274,12 @@ def in_colors(picture: Image.Image) -> Image.Image:
     raise FileError(f"expected gray or RGB of 8 bits, got {picture.mode}")
 
 
-def _as_file(values: NDArray[Any], header: ImageHeader) -> ImageFile:
-    if values.dtype == np.float32:
+def _as_file(values: NDArray[Any], header: ImageHeader, any_values: bool) -> ImageFile:
+    if values.dtype == np.float32 and not any_values:
         lowest, highest = float(values.min()), float(values.max())
         # Not the other way round: of NaN, no comparison is true.
         if not (lowest >= 0 and highest <= 1):
-            raise FileError(f"expected values from 0 to 1, got {lowest:g} to {highest:g}")
+            raise FileError(f"expected values from 0 to 1 without --range data, got {lowest:g} to {highest:g}")
     pixels = to_pixels(values)[None]
     if pixels.shape[-1] == 2:
         return ImageFile(pixels[..., :1], pixels[..., 1:], values.dtype.name, header)

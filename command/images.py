@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..clip.frames import Clip, Frame
+from ..clip.frames import Clip, Frame, spanned
 from ..kernels.workers import map_frames
+from ..methods.value_range import ValueRange
 from .color_profiles import check_profile, same_colors
 from .file_kinds import NamedError, about
 from .image_files import ImageFile, colors_of, read_header, read_image, write_image
@@ -52,7 +53,7 @@ def _readable(job: Job, sources: list[Path], mine: Sequence[int]) -> tuple[Job, 
     def look(index: int) -> tuple[int, _Look | str]:
         try:
             with about(sources[index]):
-                return index, _look(sources[index], read_image(sources[index]))
+                return index, _look(sources[index], read_image(sources[index], any_values=job.any_values))
         except NamedError as error:
             return index, str(error)
 
@@ -159,13 +160,15 @@ def _match_sequence(
     measured = mine if stats == "uniform" else frames
     # An average over frames takes them all.
     matched = frames if stats == "smoothed" else chosen
+    header = read_header(pairs[frames[0]][0]).metadata
     clip = Clip(
         lambda: _frames(job, sources, matched, readers()),
-        lambda: job.read_references(read_header(pairs[frames[0]][0]).metadata.profile),
+        lambda: job.read_references(header.profile),
         job.lengths(len(matched)) if stats != "uniform" or len(matched) == len(measured) else None,
         lambda: _frames(job, sources, measured, readers()),
         together=len(pairs) > 1,
         combine=job.ranks.sum,
+        values=values_of(job, _frames(job, sources, frames, readers()), header.profile),
     )
     results = job.match(clip, bar)
     if stats == "target_frame":
@@ -182,6 +185,13 @@ def _match_sequence(
                 say(f"{pairs[index][0]}: {source.header.note}")
 
 
+def values_of(job: Job, frames: Iterator[Frame], profile: bytes | None) -> ValueRange | None:
+    """What values frames and references hold, which are read for that; None for those in [0, 1]."""
+    if job.settings.range != "data":
+        return None
+    return spanned((frame.pixels for frame in frames), job.read_references(profile))
+
+
 def read_sequence(job: Job, sources: list[Path]) -> Iterator[Frame]:
     """Read image files as the frames of one clip, with their references; errors name the file."""
     return _frames(job, sources, range(len(sources)), job.reference_readers())
@@ -192,7 +202,7 @@ def _frames(job: Job, sources: list[Path], indices: Sequence[int], readers: Iter
     for index, reader in _with_readers(indices, readers):
         path = sources[index]
         with about(path):
-            file = read_image(path)
+            file = read_image(path, any_values=job.any_values)
             first = first or _look(path, file)
             _check_alike(_look(path, file), first)
             if reader is not None:

@@ -53,6 +53,11 @@ class Job:
     plot: HistogramPlot | None = None
 
     @property
+    def any_values(self) -> bool:
+        """Whether pictures can have values beyond [0, 1]."""
+        return self.settings.range == "data" or (self.transform is not None and self.transform.space.values is not None)
+
+    @property
     def quiet(self) -> bool | None:
         """As ``disable`` of tqdm: progress is shown by the first rank, on a terminal."""
         return None if self.ranks.first else True
@@ -75,6 +80,8 @@ class Job:
                 bar.total = total or None
                 bar.update(done - bar.n)
 
+        if self.settings.range == "data" and clip.values is None:
+            raise ValueError("argument --range: expected 0 to 1 for a clip, whose values are in it")
         report, transparent = Report(), 0
         if self.transform is None:
             results = match_clip(clip, self.settings, self.device, show)
@@ -142,7 +149,7 @@ class Job:
             colors = convert(reference.pixels.movedim(0, -1), None, profile, path.name).movedim(-1, 0)
             # The histograms of single channels cannot be converted; the sample of colors that is kept with them can.
             return reference if colors.equal(reference.pixels) else replace(reference, pixels=colors, counts=None)
-        file = read_image(path)
+        file = read_image(path, any_values=self.any_values)
         return self._reference(path.name, file.pixels[0], file.coverage, file.profile, file.orientation, profile)
 
     def _reference(

@@ -17,7 +17,7 @@ from ..luts.files import read_lut, write_lut
 from ..reference_histogram import ReferenceHistogram
 from .clips import is_clip, read_clip, read_clip_header
 from .file_kinds import about
-from .images import read_sequence
+from .images import read_sequence, values_of
 from .job import Job
 from .messages import say
 from .paths import is_histogram
@@ -59,7 +59,8 @@ def _fit(job: Job, options: argparse.Namespace, sources: list[Path]) -> ColorTra
     """Measure all files as the frames of one clip, and find their transform."""
     chosen = job.settings
     index = chosen.target_index if chosen.source_stats == "target_frame" else None
-    settings = fit_settings(chosen.method, chosen.color_space, index, chosen.rotations, chosen.detail, chosen.dither)
+    names = ("method", "color_space", "rotations", "detail", "dither", "grid", "clip", "range")
+    settings = fit_settings(target_index=index, **{name: getattr(chosen, name) for name in names})
     with about(sources[0]):
         metadata = read_clip_header(sources[0]).metadata
     clips = [source for source in sources if source.exists() and is_clip(source)]
@@ -72,7 +73,10 @@ def _fit(job: Job, options: argparse.Namespace, sources: list[Path]) -> ColorTra
         references = job.read_references(metadata.profile)
         return (job.clip_frame(pixels, next(references, None), metadata.orientation) for pixels in read_clip(clips[0]))
 
-    clip = Clip(frames, lambda: job.read_references(metadata.profile), None)
+    if clips and chosen.range == "data":
+        raise ValueError("argument --range: expected 0 to 1 for a clip, whose values are in it")
+    values = values_of(job, frames(), metadata.profile)
+    clip = Clip(frames, lambda: job.read_references(metadata.profile), None, values=values)
     with tqdm(unit="frame", disable=job.quiet) as bar, about(clips[0]) if clips else nullcontext():
         transform, report = fit_clip(clip, settings, job.device, lambda done, _total: bar.update(done - bar.n))
     for note in report.notes():
@@ -88,4 +92,4 @@ def _histograms(job: Job) -> Iterator[ReferenceHistogram]:
         for read in job.readers_of(path):
             reference = read(None)
             mask = None if reference.mask is None else reference.mask[None]
-            yield ReferenceHistogram.of(reference.pixels.movedim(0, -1)[None], mask)
+            yield ReferenceHistogram.of(reference.pixels.movedim(0, -1)[None], mask, range=job.settings.range)

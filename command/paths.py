@@ -24,6 +24,7 @@ IMAGE_KINDS = {
     ".avif": "AVIF",
     ".heic": "HEIF",
     ".heif": "HEIF",
+    ".exr": "EXR",
 }
 """The formats of images that can be read and written, by the endings of names."""
 LOSSY_KINDS = ("JPEG", "WEBP", "AVIF", "HEIF")

@@ -74,6 +74,8 @@ def cube_of(transform: Transform, size: int = 33, title: str = "") -> Cube:
     if not transform.pointwise:
         reasons = dict.fromkeys(f"one that {part.reason} ({type(part).__name__})" for part in transform.parts if part.reason)
         raise ValueError(f"transform: expected one that sends equal colors to equal colors, got {', '.join(reasons)}")
+    if transform.space.values is not None:
+        raise ValueError("transform: expected one of values from 0 to 1, got one that was fitted with the range data")
     if transform.space.name == "rgb" and all(isinstance(part, ChannelTables) for part in transform.parts):
         return Cube(title, curves=_finite(_curves(transform)))
     values = _applied(transform, color_grid(size).flatten(1, 2)).view(3, size, size, size)
