@@ -119,7 +119,8 @@ class Matcher:
         if not isinstance(step, Step) or len(transform.parts) < index:
             return None
         picture = self._picture(frame.pixels[:3], frame.fitted_mask())
-        if not self.gradient and step.channelwise and picture.weights is None and transform.parts and transform.pointwise:
+        by_parts = step.channelwise and not step.needs_picture and transform.parts and transform.pointwise
+        if by_parts and not self.gradient and picture.weights is None:
             return _count_by_parts(step, transform, picture)
         _, pixels = complete(transform, (), picture, (), None if self.gradient else _new_memory(picture))
         now = picture if pixels is picture.pixels else Picture(pixels, picture.weights)
@@ -137,6 +138,8 @@ class Matcher:
         if self.channelwise and isinstance(step, Step):
             counts = step.measure(picture)
             transform = replace(start, parts=(step.solve(counts, reference.parts[0]),))
+            # Of all cells of a grid together.
+            counts = counts.flatten(1, -2).sum(dim=1) if counts.ndim > 2 else counts
         else:
             counts = count(self.space.levels(colors), LEVELS, mask)
             memory = None if self.gradient else _new_memory(picture)

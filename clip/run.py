@@ -8,6 +8,7 @@ import torch
 
 from ..kernels.workers import in_thread
 from ..methods.channels import ChannelTables
+from ..methods.grid import CellTables
 from ..methods.transform import Step, Transform
 from .frames import Clip, Matched, Report
 from .matcher import Matcher, Plan, Prepared
@@ -86,7 +87,9 @@ def apply_clip(
 
 def _is_channelwise(transform: Transform, colors: int) -> bool:
     """Whether pictures of 1 or 3 colors can be sent through channel by channel, as they are, with nothing to cut off."""
-    if not transform.space.as_stored or len(transform.parts) != 1 or not isinstance(transform.parts[0], ChannelTables):
+    if not transform.space.as_stored or len(transform.parts) != 1:
+        return False
+    if not isinstance(transform.parts[0], (ChannelTables, CellTables)):
         return False
     table = transform.parts[0].values
     # A gray picture goes through the curves of colors as a color.

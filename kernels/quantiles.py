@@ -8,6 +8,9 @@ from torch import Tensor
 from .dtypes import wants_gradient, widened
 from .workers import spread
 
+# Rows are shared by threads in so many parts.
+_TASKS = 16
+
 
 def quantile_function(cdf: Tensor, probability: Tensor) -> Tensor:
     """Invert a cumulative distribution by linear interpolation between the levels that occur in it.
@@ -21,15 +24,16 @@ def quantile_function(cdf: Tensor, probability: Tensor) -> Tensor:
         return _search(cdf, probability)
     wanted, known = (rows.detach().reshape(-1, rows.shape[-1]).double().numpy() for rows in (probability, cdf))
     found = np.empty_like(wanted)
-    spread(_interpolate, known, wanted, found)
+    spread(_interpolate, *(np.array_split(rows, min(len(rows), _TASKS)) for rows in (known, wanted, found)))
     return torch.from_numpy(found).to(probability.dtype).view(probability.shape)
 
 
-def _interpolate(cdf: NDArray[np.float64], probability: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    occurring = np.flatnonzero(cdf[1:] > cdf[:-1]) + 1
-    if cdf[0] > 0:
-        occurring = np.concatenate([[0], occurring])
-    np.divide(np.interp(probability, cdf[occurring], occurring), len(cdf) - 1, out=out)
+def _interpolate(cdfs: NDArray[np.float64], probabilities: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for cdf, probability, row in zip(cdfs, probabilities, out, strict=True):
+        occurring = np.flatnonzero(cdf[1:] > cdf[:-1]) + 1
+        if cdf[0] > 0:
+            occurring = np.concatenate([[0], occurring])
+        np.divide(np.interp(probability, cdf[occurring], occurring), len(cdf) - 1, out=row)
 
 
 def _search(cdf: Tensor, probability: Tensor) -> Tensor:

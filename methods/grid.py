@@ -1,6 +1,7 @@
 """Matching in the cells of a grid: the transfer function changes over the picture."""
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,8 @@ _BORROWED = 1e-3
 # An excess that is less than this part of all is not worth another round.
 _LITTLE = 1e-9
 _ROUNDS = 64
+# Of tables that are solved for together.
+_ROWS = 256
 
 
 class CellTables(TensorPart):
@@ -52,6 +55,7 @@ class CellStep(Step):
     step: ChannelStep
     grid: int
     clip: float
+    channelwise: ClassVar[bool] = True
     needs_picture: ClassVar[str] = "to compare cell by cell"
 
     @property
@@ -68,23 +72,25 @@ class CellStep(Step):
         given = [_binned(counts) for counts in (source, prepared) if counts is not None]
         shares = [counts.sum(-1, keepdim=True) for counts in given]
         # Where less of one counts than of the other, neither counts more.
-        least = torch.stack([share / share.amax((1, 2), keepdim=True) for share in shares]).amin(dim=0)
+        least = reduce(torch.minimum, [share / share.amax((1, 2), keepdim=True) for share in shares])
         counts = [borrowed(one / torch.where(share > 0, share, 1) * least) for one, share in zip(given, shares, strict=True)]
-        rows = [
-            [self._table(*(one[:, down, along] for one in counts)) for along in range(self.grid)] for down in range(self.grid)
-        ]
-        return CellTables(torch.stack([torch.stack(row, dim=1) for row in rows], dim=1))
+        tables = self._tables(*counts)
+        if self.clip:
+            # What becomes of what is darker than all; a target sends that to one value.
+            darkest = torch.zeros_like(counts[-1] if len(counts) > 1 else counts[0][:, :1, :1])
+            darkest[..., -1] = 1
+            black = self._tables(darkest, *counts[1:])[..., :1].expand(*tables.shape[:3], 1)
+            tables = limit_slopes(tables.flatten(0, 2), black.flatten(0, 2), self.clip).view(tables.shape)
+        return CellTables(tables)
 
-    def _table(self, source: Tensor, reference: Tensor | None = None) -> Tensor:
-        """The tables ``[C, bins]`` of a cell."""
-        prepared: Any = None if reference is None else self.step.prepare(reference)
-        table = self.step.solve(source, prepared).values
-        if not self.clip:
-            return table
-        # What becomes of what is darker than all.
-        black = source.detach() * 0
-        black[:, -1] = 1
-        return limit_slopes(table, self.step.solve(black, prepared).values[:, :1], self.clip)
+    def _tables(self, source: Tensor, reference: Tensor | None = None) -> Tensor:
+        """The tables ``[C, grid, grid, bins]`` from counts of that shape."""
+        if reference is None:
+            # Targets may have a row for each channel.
+            found = [self.step.solve(cell, source).values.expand_as(cell) for cell in source.flatten(1, 2).unbind(1)]
+            return torch.stack(found, dim=1).view(source.shape)
+        rows = zip(*(counts.flatten(0, 2).split(_ROWS) for counts in (source, reference.expand_as(source))), strict=True)
+        return torch.cat([self.step.solve(some, self.step.prepare(others)).values for some, others in rows]).view(source.shape)
 
 
 def in_cells(step: ChannelStep, grid: int, clip: float) -> Step:

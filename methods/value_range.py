@@ -19,7 +19,7 @@ class ValueRange:
 
     A value ``x`` has the level ``(asinh(x / s) - a) / (b - a)`` with ``s = 2^-10``, ``a = asinh(low / s)`` and
     ``b = asinh(high / s)``: the inverse hyperbolic sine is a straight line around 0, a logarithm beyond ``s``, and holds
-    negative values. Neighbors of 65536 levels are at most 0.06 % apart, or ``s`` times as much near 0, for values up to those
+    negative values. Neighbors of 65536 levels are at most 0.08 % apart, or ``s`` times as much near 0, for values up to those
     of half-precision floats.
     """
 
