@@ -10,11 +10,14 @@ from .checks import check_choice, check_count
 
 PHOTOS = ("chelsea", "coffee", "astronaut", "rocket", "hubble_deep_field", "retina")
 """Names of the photos, as scikit-image has them, the default first. Nothing is downloaded."""
-KINDS = ("picture", "pan", "crossing object", "fade", "cut")
-"""What can be made of a photo, the default first: itself, or a clip."""
+CLIPS = ("pan", "crossing object", "fade", "cut")
+"""Clips that can be made of a photo."""
+KINDS = ("picture", *CLIPS, "linear light")
+"""What can be made of a photo, the default first."""
 
 # The longer side of a clip's frames.
 _CLIP_SIDE = 512
+_WHITE = 8.0
 _ORANGE = (1.0, 0.45, 0.05)
 _COLD, _WARM = (0.06, 0.09, 0.14), (1.0, 0.94, 0.82)
 
@@ -26,11 +29,12 @@ def sample_photo(photo: str, kind: str = KINDS[0], frames: int = 24) -> Tensor:
         photo: one of :data:`PHOTOS`.
         kind: one of :data:`KINDS`. ``"picture"``: the photo as it is. ``"pan"``: three quarters of it, from its left to its
             right. ``"crossing object"``: an orange disk moves through it. ``"fade"``: it comes out of a blue dark.
-            ``"cut"``: from the middle on, the next of the photos is there, cut to the same size.
+            ``"cut"``: from the middle on, the next of the photos is there, cut to the same size. ``"linear light"``: the photo
+            as light, as in an EXR, of which white is 8: IEC 61966-2-1, item 5.2.
         frames: of a clip, 2 or more.
 
     Returns:
-        float32, shape ``[B, H, W, 3]``, values in [0, 1]; the longer side of a clip has 512 pixels at most.
+        float32, shape ``[B, H, W, 3]``, values in [0, 1], as light in [0, 8]; the longer side of a clip has 512 pixels at most.
 
     Raises:
         TypeError: ``frames`` is not a whole number.
@@ -40,6 +44,8 @@ def sample_photo(photo: str, kind: str = KINDS[0], frames: int = 24) -> Tensor:
     check_choice("kind", kind, KINDS)
     check_count("frames", frames, 2)
     picture = _load(photo)
+    if kind == "linear light":
+        return _WHITE * torch.where(picture <= 0.04045, picture / 12.92, ((picture + 0.055) / 1.055) ** 2.4)
     return picture if kind == "picture" else _CLIPS[kind](_fitted(picture), photo, torch.linspace(0, 1, frames))
 
 

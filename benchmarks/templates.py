@@ -103,6 +103,9 @@ LAYOUTS = {
     ),
     "Grade and export a LUT": rows([("Graded", 0), ("In the same look", 0)]),
     "Plot histograms before and after": split("The plot, saved"),
+    "Repair the tone of a tiled upscale": split("Upscaled: each tile in its own tone", "Repaired: in the tone of the original"),
+    "Grade an EXR": split("As it is, cut off at 1", "Graded, cut off at 1"),
+    "Equalize a clip in cells": rows([("Above as it is, below in cells", 0)]),
     "Touch up with curves": split("As it is", "By the curves"),
 }
 

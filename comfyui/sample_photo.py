@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..sample_photos import KINDS, PHOTOS, sample_photo
+from ..sample_photos import CLIPS, KINDS, PHOTOS, sample_photo
 from .inputs import choice, image_output, shown_for
 
 
@@ -23,10 +23,11 @@ class SamplePhoto(io.ComfyNode):
                     "kind",
                     KINDS,
                     "picture: the photo. pan: a clip that moves across it. crossing object: something bright and colored moves "
-                    "through it. fade: it comes out of black and gets warm. cut: half-way, another photo takes its place.",
+                    "through it. fade: it comes out of black and gets warm. cut: half-way, another photo takes its place. "
+                    "linear light: the photo as in an EXR, with white at 8.",
                 ),
                 shown_for(
-                    io.Int.Input("frames", default=24, min=2, max=1000, tooltip="How many frames the clip has."), kind=KINDS[1:]
+                    io.Int.Input("frames", default=24, min=2, max=1000, tooltip="How many frames the clip has."), kind=CLIPS
                 ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The photo, or the frames of the clip.")],

@@ -47,6 +47,9 @@ def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
             "change_mask",
             "detail",
             "dither",
+            "grid",
+            "clip",
+            "range",
         ],
     }
     inputs = node["input"]["required"]
@@ -64,10 +67,14 @@ def test_the_node_is_described_in_full(comfyui: ComfyUI) -> None:
         "change_mask": None,
         "detail": 0.0,
         "dither": False,
+        "grid": 1,
+        "clip": 0.0,
+        "range": "0 to 1",
     }
     assert all(options["tooltip"] for _, options in optional.values())
     advanced = {name for name, (_, options) in optional.items() if options.get("advanced")}
-    assert advanced == {"source_stats", "target_index", "window", "reference_stats", "rotations", "detail", "dither"}
+    clips = {"source_stats", "target_index", "window", "reference_stats"}
+    assert advanced == clips | {"rotations", "detail", "dither", "grid", "clip", "range"}
     assert inputs["reference"][0] == "IMAGE,REFERENCE_HISTOGRAM"
     assert inputs["method"][1]["options"] == list(METHODS)
     shown_for = {name: options["shown_for"] for name, (_, options) in optional.items() if "shown_for" in options}

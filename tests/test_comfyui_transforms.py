@@ -83,7 +83,7 @@ def test_measured_here_and_changed_there(comfyui: ComfyUI) -> None:
 def test_specified_here_and_changed_there(comfyui: ComfyUI) -> None:
     image, mask = IMAGE, left_half(75, 113)
     described = comfyui.get("/object_info/ImageHistogramSpecify")["ImageHistogramSpecify"]
-    assert described["input_order"]["optional"][-3:] == ["change_mask", "detail", "dither"]
+    assert described["input_order"]["optional"][-6:] == ["change_mask", "detail", "dither", "grid", "clip", "range"]
     nodes = load(comfyui, "Mask", mask=mask, all=torch.ones(1, 8, 8))
     node = {"class_type": "ImageHistogramSpecify", "target": "uniform", "factor": 1.0, "device": "auto"}
     result = comfyui.change(image, nodes, **node, image_mask=["mask", 0], change_mask=["all", 0])
@@ -96,7 +96,7 @@ def test_the_nodes_are_described_in_full(comfyui: ComfyUI) -> None:
     names = {
         "ColorTransformFit": (
             "Fit Color Transform",
-            "image reference method color_space image_mask reference_mask target_index detail dither",
+            "image reference method color_space image_mask reference_mask target_index detail dither grid clip range",
         ),
         "ColorTransformApply": ("Apply Color Transform", "image transform factor device change_mask"),
         "ColorTransformSaveLUT": ("Save LUT", "transform name size"),

@@ -147,7 +147,7 @@ def test_as_a_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             ["shots", "--target", "uniform", "-m", "mkl", "-o", "out"],
             "argument --target: expected no --method with it, got mkl",
         ),
-        (["shots/a.png", "-r", "reference.png", "-o", "x.exr"], "argument --output: expected a name that ends in .png,"),
+        (["shots/a.png", "-r", "reference.png", "-o", "x.hdr"], "argument --output: expected a name that ends in .png,"),
         (["shots", "-r", "reference.png", "-o", "notes.txt"], "or in / for a folder, got notes.txt"),
         (["shots", "--target", "uniform"], "the following arguments are required: --output"),
         (["shots", "--target", "uniform", "--reference", "reference.png", "--output", "out"], "argument --target: expected no"),
@@ -231,7 +231,7 @@ def test_a_gpu_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str
     assert "argument --device: expected a GPU for gpu, torch finds none" in failure(arguments, capsys)
 
 
-@pytest.mark.parametrize("name", ["v1.2", "x.exr/"])
+@pytest.mark.parametrize("name", ["v1.2", "x.hdr/"])
 def test_a_folder_may_have_a_dot_in_its_name(folder: Path, name: str) -> None:
     assert main(["shots", "-r", "reference.png", "-o", name]) == 0
     assert sorted(path.name for path in (folder / name).iterdir()) == ["a.png", "b.jpg"]

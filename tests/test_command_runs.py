@@ -23,6 +23,8 @@ import os, signal, sys, threading
 from comfyui_histogram_match.command import images
 from comfyui_histogram_match.command.run import main
 
+# What runs tests in the background may have had it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 written, write = 0, images.write_image
 
 def write_two(*arguments, **named):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comfyui_histogram_match.sample_photos import KINDS, PHOTOS, sample_photo
+from comfyui_histogram_match.sample_photos import CLIPS, PHOTOS, sample_photo
 from photos import photo
 from torch import Tensor
-
-CLIPS = KINDS[1:]
 
 
 def orange(clip: Tensor) -> Tensor:
@@ -104,3 +102,10 @@ def test_wrong_arguments_are_refused(arguments: tuple[str, str, int], message: s
 def test_a_number_of_frames_is_whole() -> None:
     with pytest.raises(TypeError, match="frames: expected an int, got float"):
         sample_photo("coffee", "pan", 2.5)  # type: ignore[arg-type]
+
+
+def test_light_is_that_of_srgb() -> None:
+    light = sample_photo("coffee", "linear light")
+    encoded = torch.where(light / 8 <= 0.0031308, light / 8 * 12.92, 1.055 * (light / 8) ** (1 / 2.4) - 0.055)
+    torch.testing.assert_close(encoded, photo("coffee"), rtol=0, atol=1e-4)
+    assert float(light.max()) > 6

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from comfyui_histogram_match import Uniform, match_images, specify_images
+from comfyui_histogram_match.command.image_files import read_image
 from comfyui_histogram_match.sample_photos import sample_photo
 from comfyui_server import ComfyUI
 from photos import photo, photo_8bit
@@ -15,7 +17,8 @@ from workflows import NOTES, TEMPLATES, inputs_of, read, run_workflow, template,
 
 pytestmark = pytest.mark.comfyui
 
-NEEDS_2026 = {"Touch up with curves"}
+# Nodes that ComfyUI before 2026 has not.
+NEEDS_2026 = {"Touch up with curves": "ImageCurvesApply", "Grade an EXR": "SaveImageAdvanced"}
 PANELS = ("ImageHistogramMatch", "ImageHistogramSpecify", "ColorTransformFit")
 
 
@@ -30,8 +33,8 @@ def server(comfyui: ComfyUI) -> ComfyUI:
 
 def run_template(server: ComfyUI, name: str) -> dict[str, np.ndarray]:
     """What the nodes of a template show by their titles."""
-    if name in NEEDS_2026 and "ImageCurvesApply" not in server.get("/object_info"):
-        pytest.skip("this ComfyUI draws no curves")
+    if NEEDS_2026.get(name, "ImageHistogramMatch") not in server.get("/object_info"):
+        pytest.skip(f"this ComfyUI has no {NEEDS_2026[name]}")
     shown = run_workflow(server, template(name))
     return {title: pictures.astype(int) for title, pictures in shown.items()}
 
@@ -44,8 +47,8 @@ def pixels(images: torch.Tensor) -> np.ndarray:
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_links_lead_where_they_say_and_each_widget_has_its_value(path: Path, comfyui: ComfyUI) -> None:
     workflow, described = read(path), comfyui.get("/object_info")
-    if path.stem in NEEDS_2026 and "ImageCurvesApply" not in described:
-        pytest.skip("this ComfyUI draws no curves")
+    if NEEDS_2026.get(path.stem, "ImageHistogramMatch") not in described:
+        pytest.skip(f"this ComfyUI has no {NEEDS_2026[path.stem]}")
     nodes = {node["id"]: node for node in workflow["nodes"]}
     links = {link[0] for link in workflow["links"]}
     for number, source, output, target, slot, kind in workflow["links"]:
@@ -56,13 +59,15 @@ def test_links_lead_where_they_say_and_each_widget_has_its_value(path: Path, com
     for node in workflow["nodes"]:
         if node["type"] in NOTES:
             continue
-        inputs, widgets = inputs_of(described[node["type"]]), widgets_of(described[node["type"]])
+        given = node.get("widgets_values", [])
+        inputs, widgets = (of(described[node["type"]], given) for of in (inputs_of, widgets_of))
         assert {slot["name"] for slot in node["inputs"]} == inputs.keys()
         assert {slot["link"] for slot in node["inputs"]} - {None} <= links
-        values = dict(zip(widgets, node.get("widgets_values", []), strict=True))
+        values = dict(zip(widgets, given, strict=True))
         for name, value in values.items():
             kind, options = inputs[name][0], inputs[name][1] if len(inputs[name]) > 1 else {}
             offered = kind if isinstance(kind, list) else options.get("options", [value])
+            offered = [one["key"] if isinstance(one, dict) else one for one in offered]
             # What the template itself writes in its first run is read by a node that is muted till then.
             assert value in offered or (node["type"], node["mode"]) == ("ColorTransformLoadLUT", 2), (node["type"], name)
 
@@ -198,3 +203,38 @@ def test_curves_are_applied(server: ComfyUI) -> None:
         # A curve that rises keeps the order of levels.
         assert np.diff(after[..., channel].ravel()[order]).min() >= 0
     assert np.abs(after - before).mean() > 5
+
+
+def test_a_tiled_upscale_is_repaired(server: ComfyUI) -> None:
+    shown = run_template(server, "Repair the tone of a tiled upscale")
+    original = photo("coffee").movedim(-1, 1)
+    scaled = pixels(torch.nn.functional.interpolate(original, (800, 1200), mode="bicubic").movedim(1, -1))[0]
+    before, after = (
+        np.abs(shown[title][0] - scaled).mean()
+        for title in ("Upscaled: each tile in its own tone", "Repaired: in the tone of the original")
+    )
+    assert before > 8
+    assert after < before / 3
+
+
+def test_an_exr_is_graded(server: ComfyUI) -> None:
+    for path in (server.folder / "output").glob("graded*.exr"):
+        path.unlink()
+    run_template(server, "Grade an EXR")
+    (written,) = (server.folder / "output").glob("graded*.exr")
+    light = read_image(written, any_values=True).pixels
+    wanted = sample_photo("coffee", "linear light")
+    expected = match_images(sample_photo("rocket", "linear light"), wanted, range="data")
+    torch.testing.assert_close(light, expected, rtol=1e-5, atol=1e-5)
+    assert float(light.max()) == pytest.approx(float(wanted.max()), rel=1e-3)
+
+
+def test_a_clip_is_equalized_in_cells(server: ComfyUI) -> None:
+    (clip,) = [frames for frames in run_template(server, "Equalize a clip in cells").values() if len(frames) == 24]
+    before, after = np.split(clip, 2, axis=1)
+    spread = [np.abs(frames.mean(-1) - frames.mean()).mean() for frames in (before, after)]
+    assert spread[1] > 1.2 * spread[0]
+    expected = specify_images(
+        sample_photo("rocket", "pan", 24), Uniform(), color_space="oklab", source_stats="smoothed", window=24, grid=8, clip=2.5
+    )
+    assert np.abs(after - pixels(expected)).max() <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from PIL import Image, ImageSequence
 TEMPLATES = sorted(ROOT.glob("example_workflows/*.json"))
 BLUEPRINTS = sorted(ROOT.glob("subgraphs/*.json"))
 NOTES = ("Note", "MarkdownNote")
-_WIDGETS = ("COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "CURVE")
+_DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+_WIDGETS = ("COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "CURVE", _DYNAMIC)
 _MUTED = 2
 
 
@@ -65,7 +67,8 @@ def _prompt(nodes: list[dict[str, Any]], links: dict[int, list[Any] | None], des
         if node["type"] in NOTES or node["mode"] == _MUTED:
             continue
         # A workflow that is older than a widget has no value for it, and the page keeps some that are no inputs.
-        values = dict(zip(widgets_of(described[node["type"]]), node.get("widgets_values", []), strict=False))
+        given = node.get("widgets_values", [])
+        values = dict(zip(widgets_of(described[node["type"]], given), given, strict=False))
         linked = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
         assert {name.split(".")[0] for name in linked} <= inputs_of(described[node["type"]]).keys()
         prompt[str(node["id"])] = {
@@ -76,15 +79,21 @@ def _prompt(nodes: list[dict[str, Any]], links: dict[int, list[Any] | None], des
     return prompt
 
 
-def inputs_of(description: dict[str, Any]) -> dict[str, Any]:
-    """The inputs of a node by their names, in the order of the page."""
-    inputs: dict[str, Any] = {**description["input"].get("required", {}), **description["input"].get("optional", {})}
+def inputs_of(description: dict[str, Any], values: Sequence[Any] = ()) -> dict[str, Any]:
+    """The inputs of a node by their names, in the order of the page, with those that options among its ``values`` bring."""
+    inputs: dict[str, Any] = {}
+    for name, told in {**description["input"].get("required", {}), **description["input"].get("optional", {})}.items():
+        inputs[name] = told
+        for option in told[1]["options"] if told[0] == _DYNAMIC else ():
+            if option["key"] in values:
+                inputs |= {f"{name}.{inner}": described for inner, described in option["inputs"]["required"].items()}
     return inputs
 
 
-def widgets_of(description: dict[str, Any]) -> list[str]:
+def widgets_of(description: dict[str, Any], values: Sequence[Any] = ()) -> list[str]:
     """Names of the inputs of a node that are widgets, in the order in which workflows hold their values."""
-    return [name for name, (kind, *_) in inputs_of(description).items() if isinstance(kind, list) or kind in _WIDGETS]
+    inputs = inputs_of(description, values)
+    return [name for name, (kind, *_) in inputs.items() if isinstance(kind, list) or kind in _WIDGETS]
 
 
 def run_workflow(comfyui: ComfyUI, workflow: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -99,7 +108,7 @@ def run_workflow(comfyui: ComfyUI, workflow: dict[str, Any]) -> dict[str, np.nda
     shown = {}
     for node, output in comfyui.run(prompt, workflow)["outputs"].items():
         files = [comfyui.folder / one["type"] / one["subfolder"] / one["filename"] for one in output.get("images", [])]
-        if files:
+        if files and files[0].suffix != ".exr":
             shown[prompt[node]["_meta"]["title"]] = np.stack([frame for file in files for frame in frames_of(file)])
     return shown
 
