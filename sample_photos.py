@@ -17,7 +17,7 @@ KINDS = ("picture", *CLIPS, "linear light")
 
 # The longer side of a clip's frames.
 _CLIP_SIDE = 512
-_WHITE = 8.0
+_WHITE = 2.0
 _ORANGE = (1.0, 0.45, 0.05)
 _COLD, _WARM = (0.06, 0.09, 0.14), (1.0, 0.94, 0.82)
 
@@ -30,11 +30,11 @@ def sample_photo(photo: str, kind: str = KINDS[0], frames: int = 24) -> Tensor:
         kind: one of :data:`KINDS`. ``"picture"``: the photo as it is. ``"pan"``: three quarters of it, from its left to its
             right. ``"crossing object"``: an orange disk moves through it. ``"fade"``: it comes out of a blue dark.
             ``"cut"``: from the middle on, the next of the photos is there, cut to the same size. ``"linear light"``: the photo
-            as light, as in an EXR, of which white is 8: IEC 61966-2-1, item 5.2.
+            as light, as in an EXR, of which white is 2: IEC 61966-2-1, item 5.2.
         frames: of a clip, 2 or more.
 
     Returns:
-        float32, shape ``[B, H, W, 3]``, values in [0, 1], as light in [0, 8]; the longer side of a clip has 512 pixels at most.
+        float32, shape ``[B, H, W, 3]``, values in [0, 1], as light in [0, 2]; the longer side of a clip has 512 pixels at most.
 
     Raises:
         TypeError: ``frames`` is not a whole number.

@@ -24,7 +24,7 @@ class SamplePhoto(io.ComfyNode):
                     KINDS,
                     "picture: the photo. pan: a clip that moves across it. crossing object: something bright and colored moves "
                     "through it. fade: it comes out of black and gets warm. cut: half-way, another photo takes its place. "
-                    "linear light: the photo as in an EXR, with white at 8.",
+                    "linear light: the photo as in an EXR, with white at 2.",
                 ),
                 shown_for(
                     io.Int.Input("frames", default=24, min=2, max=1000, tooltip="How many frames the clip has."), kind=CLIPS

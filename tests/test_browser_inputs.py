@@ -122,7 +122,13 @@ def choose(editor: Editor, node: int, name: str, value: Any) -> None:
 
 
 def shown(editor: Editor, node: int) -> list[str]:
-    names: list[str] = editor.evaluate(SHOWN, [node, editor.nodes2])
+    """What a node shows, once two looks at it are alike: the page draws as HTML what has changed piece by piece."""
+    names: list[str] = []
+    for _ in range(50):
+        before, names = names, editor.evaluate(SHOWN, [node, editor.nodes2])
+        if names and names == before:
+            break
+        editor.page.wait_for_timeout(100)
     return names
 
 

@@ -266,7 +266,7 @@ def test_workflows_of_before_keep_their_look(editor: Editor) -> None:
     assert shown["text"].strip() == "▸ Histograms"
     assert shown["size"] == pytest.approx([340, 420], abs=1)
     saved = next(one for one in editor.saved()["nodes"] if one["id"] == 3)
-    assert saved["widgets_values"] == ["pytorch", 1, "auto", "per_frame", 0, 72, "paired", "rgb", 30, 0, False]
+    assert saved["widgets_values"] == ["pytorch", 1, "auto", "per_frame", 0, 72, "paired", "rgb", 30, 0, False, 1, 0, "0 to 1"]
     # What is added by hand is unfolded.
     added = editor.evaluate("""() => {
         const made = LiteGraph.createNode("ImageHistogramMatch");

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from clips import crossing
-from comfyui_histogram_match import HistogramLoss, ParametricHistogramMatching, match_images
+from comfyui_histogram_match import HistogramLoss, ParametricHistogramMatching, fit_transform, match_images
 from comfyui_histogram_match.clip.settings import SOURCE_STATS
 from comfyui_histogram_match.matching import specify_images
 from comfyui_histogram_match.methods.table import COLOR_SPACES, METHODS
@@ -405,3 +405,73 @@ def test_references_without_a_frame_are_told(comfyui: ComfyUI) -> None:
     looks = torch.cat([photo("coffee"), photo("coffee").flip(1)])
     comfyui.match(photo("chelsea")[:, ::4, ::4], looks)
     assert "reference: 1 of 2 have no frame and are left out; reference_stats pooled takes all" in comfyui.log.read_text()
+
+
+NEW_INPUTS = [
+    {"detail": 0.5, "dither": True},
+    {"grid": 4},
+    {"grid": 3, "clip": 2.5},
+    {"clip": 3.0},
+    {"grid": 4, "method": "aligned-curve"},
+    {"range": "data"},
+    {"range": "data", "grid": 2, "source_stats": "uniform", "factor": 0.5},
+]
+
+
+@pytest.mark.parametrize("inputs", NEW_INPUTS, ids=str)
+def test_detail_cells_and_range(comfyui: ComfyUI, inputs: dict[str, Any]) -> None:
+    look = photo("coffee")[:, ::4, ::4]
+    frames = torch.cat([look * 0.7 + 0.1, look.flip(2) ** 1.3])
+    if inputs.get("range") == "data":
+        frames, look = frames * 30 - 1, look * 9 - 0.3
+    result = comfyui.match(frames, look, **inputs)
+    torch.testing.assert_close(result, match_images(frames, look, **inputs), rtol=1e-5, atol=1e-5)
+    assert float((result - frames).abs().mean()) > 0.01
+
+
+@pytest.mark.parametrize("inputs", [one for one in NEW_INPUTS if "method" not in one], ids=str)
+def test_detail_cells_and_range_without_a_reference(comfyui: ComfyUI, inputs: dict[str, Any]) -> None:
+    image = photo("rocket")[:, ::4, ::4] * (20.0 if inputs.get("range") == "data" else 1.0)
+    node = {"class_type": "ImageHistogramSpecify", "target": "uniform", "factor": 1.0, "device": "cpu"}
+    result = comfyui.change(image, **node | inputs)
+    torch.testing.assert_close(result, specify_images(image, Uniform(), **inputs), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("inputs", NEW_INPUTS[:-1], ids=str)
+def test_detail_cells_and_range_are_fitted_once(comfyui: ComfyUI, inputs: dict[str, Any]) -> None:
+    look = photo("coffee")[:, ::4, ::4] * (20.0 if inputs.get("range") == "data" else 1.0)
+    image, other = look * 0.7, look.flip(2) * 0.7
+    nodes = {
+        name: {"class_type": "ProbeLoad", "inputs": {"path": str(comfyui.save(tensor))}}
+        for name, tensor in (("before", image), ("after", look))
+    }
+    settings = {"method": "pytorch", "image": ["before", 0], "reference": ["after", 0], **inputs}
+    nodes["fit"] = {"class_type": "ColorTransformFit", "inputs": settings}
+    result = comfyui.change(other, nodes, "ColorTransformApply", transform=["fit", 0], factor=1.0, device="cpu")
+    torch.testing.assert_close(result, fit_transform(image, look, **inputs).apply(other), rtol=1e-5, atol=1e-5)
+
+
+def test_a_pooled_reference_carries_its_range(comfyui: ComfyUI) -> None:
+    image, look = photo("rocket")[:, ::4, ::4] * 30 - 1, photo("coffee")[:, ::4, ::4] * 9
+    nodes = {
+        "look": {"class_type": "ProbeLoad", "inputs": {"path": str(comfyui.save(look))}},
+        "pooled": {"class_type": "ReferenceHistogram", "inputs": {"images": ["look", 0], "range": "data"}},
+    }
+    settings = {"method": "pytorch", "factor": 1.0, "device": "cpu", "range": "data", "reference": ["pooled", 0]}
+    result = comfyui.change(image, nodes, "ImageHistogramMatch", **settings)
+    expected = match_images(image, ReferenceHistogram.of(look, range="data"), range="data")
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({"method": "mkl", "grid": 4}, "grid: expected 1 with mkl, since it finds one change"),
+        ({"method": "exact", "clip": 2.0}, "clip: expected 0 with exact, since it ranks all pixels"),
+        ({"clip": 0.5}, "clip: expected 0 for no limit, or a slope from 1 up, got 0.5"),
+    ],
+)
+def test_what_has_no_cells_is_refused_before_anything_runs(comfyui: ComfyUI, inputs: dict[str, Any], expected: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        comfyui.match(photo("rocket"), photo("coffee"), **inputs)
+    assert expected in str(refused.value)

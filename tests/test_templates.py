@@ -67,7 +67,7 @@ def test_links_lead_where_they_say_and_each_widget_has_its_value(path: Path, com
         for name, value in values.items():
             kind, options = inputs[name][0], inputs[name][1] if len(inputs[name]) > 1 else {}
             offered = kind if isinstance(kind, list) else options.get("options", [value])
-            offered = [one["key"] if isinstance(one, dict) else one for one in offered]
+            offered = [one.get("key", one) if isinstance(one, dict) else one for one in offered]
             # What the template itself writes in its first run is read by a node that is muted till then.
             assert value in offered or (node["type"], node["mode"]) == ("ColorTransformLoadLUT", 2), (node["type"], name)
 
@@ -224,7 +224,7 @@ def test_an_exr_is_graded(server: ComfyUI) -> None:
     (written,) = (server.folder / "output").glob("graded*.exr")
     light = read_image(written, any_values=True).pixels
     wanted = sample_photo("coffee", "linear light")
-    expected = match_images(sample_photo("rocket", "linear light"), wanted, range="data")
+    expected = match_images(sample_photo("chelsea", "linear light"), wanted, range="data")
     torch.testing.assert_close(light, expected, rtol=1e-5, atol=1e-5)
     assert float(light.max()) == pytest.approx(float(wanted.max()), rel=1e-3)
 
@@ -233,7 +233,7 @@ def test_a_clip_is_equalized_in_cells(server: ComfyUI) -> None:
     (clip,) = [frames for frames in run_template(server, "Equalize a clip in cells").values() if len(frames) == 24]
     before, after = np.split(clip, 2, axis=1)
     spread = [np.abs(frames.mean(-1) - frames.mean()).mean() for frames in (before, after)]
-    assert spread[1] > 1.2 * spread[0]
+    assert spread[1] > 1.1 * spread[0]
     expected = specify_images(
         sample_photo("rocket", "pan", 24), Uniform(), color_space="oklab", source_stats="smoothed", window=24, grid=8, clip=2.5
     )
