@@ -19,6 +19,10 @@ def match_pil(
     device: torch.device | str | None = None,
     *,
     color_space: str = "rgb",
+    detail: float = 0.0,
+    dither: bool = False,
+    grid: int = 1,
+    clip: float = 0.0,
 ) -> Image.Image:
     """Give a Pillow image the colors of another.
 
@@ -30,6 +34,10 @@ def match_pil(
         factor: 0 (unchanged) to 1 (matched).
         device: where to compute, by default the CPU.
         color_space: as in :func:`match_images`.
+        detail: as in :func:`match_images`.
+        dither: as in :func:`match_images`.
+        grid: as in :func:`match_images`.
+        clip: as in :func:`match_images`.
 
     Returns:
         The source's size, mode (palettes as above) and alpha.
@@ -43,7 +51,10 @@ def match_pil(
     """
     source, reference = _plain("source", source), _plain("reference", reference)
     pixels, alpha = _pixels(source)
-    matched = match_images(pixels, _pixels(reference)[0], method, factor, device, color_space=color_space)
+    look, _ = _pixels(reference)
+    matched = match_images(
+        pixels, look, method, factor, device, color_space=color_space, grid=grid, clip=clip, detail=detail, dither=dither
+    )
     highest = 2 ** _DEPTHS[source.mode] - 1
     values = (torch.cat([matched, alpha], dim=-1) * highest).round()[0].cpu().numpy()
     values = values.astype(np.uint8 if highest == 255 else np.uint16)

@@ -29,5 +29,5 @@ def side_by_side(*pictures: Image.Image) -> Image.Image:
 
 
 coffee, rocket = (Image.fromarray(photo()) for photo in (data.coffee, data.rocket))
-dusk = match_pil(coffee, rocket, "sliced", color_space="oklab")
+dusk = match_pil(coffee, rocket, "sliced", color_space="oklab", detail=1.0)
 side_by_side(*map(scaled, (coffee, rocket, dusk))).save(ROOT / "docs/before_reference_after.jpg", quality=90)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from comfyui_histogram_match import match_images, match_pil
@@ -91,3 +93,11 @@ def test_methods_and_color_spaces() -> None:
     matched = match_pil(source, reference, "mkl", color_space="lab")
     expected = match_images(photo("chelsea"), photo("coffee"), "mkl", color_space="lab")
     assert np.abs(np.array(matched).astype(int) - (expected[0] * 255).round().numpy()).max() <= 1
+
+
+def test_all_settings_are_those_of_match_images() -> None:
+    source, reference = Image.fromarray(photo_8bit("rocket")), Image.fromarray(photo_8bit("coffee"))
+    settings: dict[str, Any] = {"detail": 0.5, "dither": True, "grid": 3, "clip": 3.0}
+    result = np.array(match_pil(source, reference, **settings)).astype(float)
+    expected = match_images(photo("rocket"), photo("coffee"), **settings)[0].numpy()
+    assert np.abs(result - 255 * expected).max() <= 0.5 + 1e-3
