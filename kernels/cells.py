@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .dtypes import cast, nearest_end, precise_dtype, wants_gradient, working_dtype
+from .dtypes import nearest_end, precise_dtype, wants_gradient, working_dtype
 from .soft_binning import soft_histogram
 from .workers import spread, stripe_size
 
@@ -51,20 +51,21 @@ def look_up_cells(pixels: Tensor, tables: Tensor, out: Tensor | None = None) -> 
     :func:`~.levels.look_up`. Where no gradient is wanted, ``out``, of their shape and on their device, or ``pixels`` itself can
     take the result.
     """
-    tables = cast(tables, pixels).expand(len(pixels), -1, -1, -1)
-    return _between_cells(_look_up_lines, tables.movedim(0, 2), pixels, out)
+    return _between_cells(_look_up_lines, tables.expand(len(pixels), -1, -1, -1).movedim(0, 2), pixels, out)
 
 
 def map_cells(pixels: Tensor, affine: Tensor, out: Tensor | None = None) -> Tensor:
     """Send pixels ``[C, H, W]`` through affine maps ``[rows, columns, C, C + 1]`` of the cells around each, as above."""
-    return _between_cells(_map_lines, cast(affine, pixels), pixels, out)
+    return _between_cells(_map_lines, affine, pixels, out)
 
 
 def _between_cells(send: Callable[..., Tensor], cells: Tensor, pixels: Tensor, out: Tensor | None) -> Tensor:
     """Send ``pixels`` ``[C, H, W]`` through what is known of the ``cells`` ``[rows, columns, C, n]`` around each, by lines."""
-    height, width = pixels.shape[1:]
+    (height, width), dtype = pixels.shape[1:], working_dtype(pixels)
+    # First the dtype, since some devices have no float64.
+    cells = cells.to(dtype).to(pixels.device)
     down, across = (
-        (torch.arange(side, dtype=working_dtype(pixels)) + 0.5) * (number / side) + 0.5
+        (torch.arange(side, dtype=dtype) + 0.5) * (number / side) + 0.5
         for side, number in zip((height, width), cells.shape[:2], strict=True)
     )
     # Beyond the outermost middles, all is as it is there.

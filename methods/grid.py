@@ -65,7 +65,9 @@ class CellStep(Step):
 
     def measure(self, picture: Picture) -> Tensor:
         """Count in each cell, ``[C, grid, grid, FINE]``."""
-        return count_cells(picture.pixels, self.grid, picture.weights)
+        counts = count_cells(picture.pixels, self.grid, picture.weights)
+        # As of a picture as a whole, see ChannelStep.
+        return counts if counts.dtype == torch.float64 else counts.cpu().double()
 
     def solve(self, source: Tensor, prepared: Any) -> CellTables:
         """Solve for each cell."""

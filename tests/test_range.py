@@ -19,8 +19,10 @@ from comfyui_histogram_match import (
     match_images,
     specify_images,
 )
+from comfyui_histogram_match.clip.histograms import FrameHistograms
 from comfyui_histogram_match.clip.settings import MatchSettings
 from comfyui_histogram_match.command.run import main
+from comfyui_histogram_match.matching import match_batch
 from comfyui_histogram_match.methods.value_range import ValueRange, moved_counts
 from photos import photo
 from torch import Tensor
@@ -193,6 +195,20 @@ def test_counts_move_to_other_ranges() -> None:
     back = moved_counts(moved, ValueRange(-1.0, 10.0), None)
     assert (back - counts).abs().sum() <= 4
     assert torch.equal(moved_counts(counts, None, None), counts)
+
+
+def test_what_is_shown_are_levels_of_the_range() -> None:
+    image, look = light("rocket"), light("coffee", 8)
+    shown: list[FrameHistograms] = []
+    match_batch(image, look, MatchSettings(range="data"), observe=shown.append)
+    (histograms,) = shown
+    assert histograms.reference is not None
+    pictures = (histograms.source, histograms.result, histograms.reference)
+    source, result, wanted = (one[:3].cumsum(1) / one[:3].sum(1, keepdim=True) for one in pictures)
+    before, after = (float((one - wanted).abs().sum(1).max()) for one in (source, result))
+    assert after < 0.02 * before
+    # Of pictures whose levels were cut off at 1, most would be there.
+    assert float(histograms.result[:3, -1].sum() / histograms.result[:3].sum()) < 0.05
 
 
 def test_a_gradient_and_a_target() -> None:
