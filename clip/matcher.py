@@ -119,7 +119,7 @@ class Matcher:
         if not isinstance(step, Step) or len(transform.parts) < index:
             return None
         picture = self._picture(frame.pixels[:3], frame.fitted_mask())
-        by_parts = step.channelwise and not step.needs_picture and transform.parts and transform.pointwise
+        by_parts = isinstance(step, ChannelStep) and transform.parts and transform.pointwise
         if by_parts and not self.gradient and picture.weights is None:
             return _count_by_parts(step, transform, picture)
         _, pixels = complete(transform, (), picture, (), None if self.gradient else _new_memory(picture))

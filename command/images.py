@@ -1,6 +1,6 @@
 """Match image files: each by itself, or as the frames of one clip."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain, islice
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..clip.frames import Clip, Frame, spanned
+from ..clip.frames import Clip, Frame, Reference, spanned
 from ..kernels.workers import map_frames
 from ..methods.value_range import ValueRange
 from .color_profiles import check_profile, same_colors
@@ -160,15 +160,18 @@ def _match_sequence(
     measured = mine if stats == "uniform" else frames
     # An average over frames takes them all.
     matched = frames if stats == "smoothed" else chosen
-    header = read_header(pairs[frames[0]][0]).metadata
+
+    def references() -> Iterator[Reference]:
+        return job.read_references(read_header(pairs[frames[0]][0]).metadata.profile)
+
     clip = Clip(
         lambda: _frames(job, sources, matched, readers()),
-        lambda: job.read_references(header.profile),
+        references,
         job.lengths(len(matched)) if stats != "uniform" or len(matched) == len(measured) else None,
         lambda: _frames(job, sources, measured, readers()),
         together=len(pairs) > 1,
         combine=job.ranks.sum,
-        values=values_of(job, _frames(job, sources, frames, readers()), header.profile),
+        values=values_of(job, _frames(job, sources, frames, readers()), references),
     )
     results = job.match(clip, bar)
     if stats == "target_frame":
@@ -185,11 +188,9 @@ def _match_sequence(
                 say(f"{pairs[index][0]}: {source.header.note}")
 
 
-def values_of(job: Job, frames: Iterator[Frame], profile: bytes | None) -> ValueRange | None:
+def values_of(job: Job, frames: Iterator[Frame], references: Callable[[], Iterable[Reference]]) -> ValueRange | None:
     """What values frames and references hold, which are read for that; None for those in [0, 1]."""
-    if job.settings.range != "data":
-        return None
-    return spanned((frame.pixels for frame in frames), job.read_references(profile))
+    return spanned((frame.pixels for frame in frames), references()) if job.settings.range == "data" else None
 
 
 def read_sequence(job: Job, sources: list[Path]) -> Iterator[Frame]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..clip.frames import Clip, Frame
+from ..clip.frames import Clip, Frame, Reference
 from ..clip.run import fit_clip
 from ..clip.settings import MatchSettings
 from ..color_transform import ColorTransform, fit_settings
@@ -75,8 +75,11 @@ def _fit(job: Job, options: argparse.Namespace, sources: list[Path]) -> ColorTra
 
     if clips and chosen.range == "data":
         raise ValueError("argument --range: expected 0 to 1 for a clip, whose values are in it")
-    values = values_of(job, frames(), metadata.profile)
-    clip = Clip(frames, lambda: job.read_references(metadata.profile), None, values=values)
+
+    def references() -> Iterator[Reference]:
+        return job.read_references(metadata.profile)
+
+    clip = Clip(frames, references, None, values=values_of(job, frames(), references))
     with tqdm(unit="frame", disable=job.quiet) as bar, about(clips[0]) if clips else nullcontext():
         transform, report = fit_clip(clip, settings, job.device, lambda done, _total: bar.update(done - bar.n))
     for note in report.notes():

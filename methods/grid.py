@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ..kernels.cells import BINS, count_cells, look_up_cells, map_cells
+from ..kernels.cells import BINS, FINE, count_cells, look_up_cells, map_cells
 from ..kernels.levels import rebin
 from .channels import ChannelStep
 from .transform import Picture, Step, TensorPart
@@ -56,7 +56,11 @@ class CellStep(Step):
     grid: int
     clip: float
     channelwise: ClassVar[bool] = True
-    needs_picture: ClassVar[str] = "to compare cell by cell"
+
+    @property
+    def needs_picture(self) -> str:  # type: ignore[override]
+        """Of one cell, a histogram does as well."""
+        return "to compare cell by cell" if self.grid > 1 else ""
 
     @property
     def measures_reference(self) -> bool:  # type: ignore[override]
@@ -65,6 +69,8 @@ class CellStep(Step):
 
     def measure(self, picture: Picture) -> Tensor:
         """Count in each cell, ``[C, grid, grid, FINE]``."""
+        if picture.counts is not None and self.grid == 1:
+            return rebin(picture.counts, FINE)[:, None, None]
         counts = count_cells(picture.pixels, self.grid, picture.weights)
         # As of a picture as a whole, see ChannelStep.
         return counts if counts.dtype == torch.float64 else counts.cpu().double()

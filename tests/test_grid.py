@@ -302,6 +302,13 @@ def test_wrong_settings_are_refused() -> None:
         match_images(image, ReferenceHistogram.of(image), grid=2)
 
 
+def test_slopes_are_limited_with_a_kept_reference() -> None:
+    image, look = photo("rocket"), photo("coffee")
+    direct, kept = (match_images(image, reference, clip=2.0) for reference in (look, ReferenceHistogram.of(look)))
+    assert float((direct - kept).abs().max()) * 255 < 0.5
+    assert float((direct - match_images(image, look)).abs().mean()) * 255 > 1
+
+
 def test_one_cell_is_no_grid() -> None:
     assert not any(isinstance(step, CellStep) for step in MatchSettings(grid=1, clip=0.0).recipe()[1])
     image, look = photo("rocket"), photo("coffee")
