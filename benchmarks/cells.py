@@ -22,6 +22,7 @@ from torch import Tensor
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 GRIDS = (1, 2, 4, 8, 16, 32)
+LIMITS = (0.01, 0.03)
 
 
 def photo(name: str) -> Tensor:
@@ -65,39 +66,60 @@ def gray(name: str) -> np.ndarray:
     return np.asarray((values - values.min()) / (values.max() - values.min()))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
-    print("error in levels     " + "".join(f"{f'grid {grid}':>10}" for grid in GRIDS))
+def table(head: list[str], rows: dict[str, list[str]]) -> str:
+    """Rows by their names as a Markdown table."""
+    lines = ["| | " + " | ".join(head) + " |", "| --- " + "| --: " * len(head) + "|"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())])
+
+
+def errors() -> dict[str, list[str]]:
+    """How far each relit photo is from the original, matched in each grid."""
+    rows = {}
     for index, name in enumerate(PHOTOS):
         look = photo(name)
         image = relit(look, index)
-        errors = [255 * float((match_images(image, look, grid=grid) - look).abs().mean()) for grid in GRIDS]
-        print(f"{name:<20}" + "".join(f"{error:>10.2f}" for error in errors))
-    print("\nCLAHE beside equalize_adapthist, levels in the mean")
+        found = (255 * float((match_images(image, look, grid=grid) - look).abs().mean()) for grid in GRIDS)
+        rows[f"*{name}*"] = [f"{error:.2f}" for error in found]
+    return rows
+
+
+def clahe_differences() -> dict[str, list[str]]:
+    """How far CLAHE is from scikit-image's."""
+    rows = {}
     for name in PHOTOS:
-        values = gray(name)
-        for limit in (0.01, 0.03):
+        values, cells = gray(name), []
+        for limit in LIMITS:
             expected = equalize_adapthist(values, kernel_size=tuple(side // 8 for side in values.shape), clip_limit=limit)
-            image = torch.from_numpy(values)[None, ..., None]
-            result = specify_images(image, Uniform(), grid=8, clip=256 * limit)[0, ..., 0].numpy()
-            print(f"{name:<20}clip_limit {limit}: {255 * np.abs(result - expected).mean():.2f}")
+            result = specify_images(torch.from_numpy(values)[None, ..., None], Uniform(), grid=8, clip=256 * limit)
+            cells.append(f"{255 * np.abs(result[0, ..., 0].numpy() - expected).mean():.2f}")
+        rows[f"*{name}*"] = cells
+    return rows
+
+
+def times(rounds: int) -> dict[str, list[str]]:
+    """Milliseconds for 1024 x 1024, on an idle machine and with loops."""
     large = torch.nn.functional.interpolate(photo("astronaut").movedim(-1, 1), (1024, 1024), mode="bicubic")
     image = large.clamp(0, 1).movedim(1, -1).contiguous()
-    plane, values = image[..., 1:2].contiguous(), image[0, ..., 1].numpy()
-    look = image.flip(2)
+    plane, values, look = image[..., 1:2].contiguous(), image[0, ..., 1].numpy(), image.flip(2)
     works: dict[str, Callable[[], object]] = {
-        f"grid {grid}": lambda grid=grid: match_images(image, look, grid=grid) for grid in GRIDS
+        f"`pytorch`, `grid` {grid}": lambda grid=grid: match_images(image, look, grid=grid)  # type: ignore[misc]
+        for grid in GRIDS
     }
-    works["CLAHE, one channel"] = lambda: specify_images(plane, Uniform(), grid=8, clip=2.56)
-    works["equalize_adapthist"] = lambda: equalize_adapthist(values, kernel_size=128, clip_limit=0.01)
-    print("\nms for 1024 x 1024          quiet    with loops")
+    works["**CLAHE**, one channel"] = lambda: specify_images(plane, Uniform(), grid=8, clip=2.56)
+    works["scikit-image `equalize_adapthist`"] = lambda: equalize_adapthist(values, kernel_size=128, clip_limit=0.01)
     quiet = medians(works, rounds)
     with endless_loops():
-        loaded = medians(works, max(3, rounds // 2))
-    for name, *times in zip(works, quiet, loaded, strict=True):
-        print(f"{name:<24}" + "".join(f"{1000 * time:>10.1f}" for time in times))
+        loaded = medians(works, rounds)
+    return {name: [f"{1000 * time:,.0f}" for time in taken] for name, *taken in zip(works, quiet, loaded, strict=True)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    print(table([f"`grid` {grid}" for grid in GRIDS], errors()), end="\n\n")
+    print(table([f"`clip_limit` {limit}" for limit in LIMITS], clahe_differences()), end="\n\n")
+    print(table(["ms", "ms, a loop on each core"], times(rounds)))
 
 
 if __name__ == "__main__":
