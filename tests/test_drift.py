@@ -9,8 +9,9 @@ import fitting
 import inpainting
 import pytest
 from comfyui_histogram_match import METHODS
+from photos import DISTINCT
 
-POINTWISE = [name for name, method in METHODS.items() if not method.per_frame_only and name != "sliced"]
+POINTWISE = [name for name in DISTINCT if not METHODS[name].per_frame_only and name != "sliced"]
 
 
 @pytest.mark.parametrize("photo", ["coffee", "rocket"])

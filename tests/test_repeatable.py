@@ -8,11 +8,11 @@ import pytest
 import torch
 from comfyui_histogram_match import METHODS, Uniform, match_images, specify_images
 from comfyui_histogram_match.kernels.affine import apply_affine
-from photos import continuous_photo, counterpart
+from photos import DISTINCT, continuous_photo, counterpart
 from torch import Tensor
 
 THREADS = (1, 2, 3, 8)
-POOLING = [name for name, method in METHODS.items() if not method.per_frame_only]
+POOLING = [name for name in DISTINCT if not METHODS[name].per_frame_only]
 # Stripes of several sizes, and rows that are not divisible by what a vector unit takes at a time.
 HEIGHT, WIDTH = 331, 601
 
@@ -81,7 +81,7 @@ def check_places_and_threads(match: Match, image: Tensor, other: Tensor) -> None
 @pytest.mark.parametrize(
     ("color_space", "masked"), [("rgb", False), ("rgb", True), ("lab", False), ("oklab", False), ("oklab", True)]
 )
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTINCT)
 def test_a_picture_is_matched_to_the_same_bits(
     method: str, color_space: str, masked: bool, image: Tensor, other: Tensor, reference: Tensor
 ) -> None:
@@ -93,7 +93,7 @@ def test_a_picture_is_matched_to_the_same_bits(
     check_places_and_threads(match, image, other)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DISTINCT)
 def test_the_layout_of_the_reference_does_not_matter(method: str, image: Tensor, reference: Tensor) -> None:
     given = counterpart(method, image, reference)
     matched = [match_images(image, look, method, rotations=6) for look in (given, planar(given))]
