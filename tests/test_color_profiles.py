@@ -185,9 +185,9 @@ def test_a_reference_is_converted_once_for_a_profile(folder: Path, monkeypatch: 
     read: list[str] = []
     original = image_files.read_image
 
-    def counting(path: Path) -> image_files.ImageFile:
+    def counting(path: Path, **options: bool) -> image_files.ImageFile:
         read.append(path.name)
-        return original(path)
+        return original(path, **options)
 
     monkeypatch.setattr("comfyui_histogram_match.command.job.read_image", counting)
     assert main(["many", "-r", "coffee.png", "-o", "out"]) == 0
