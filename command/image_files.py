@@ -279,7 +279,7 @@ def _as_file(values: NDArray[Any], header: ImageHeader, any_values: bool) -> Ima
         lowest, highest = float(values.min()), float(values.max())
         # Not the other way round: of NaN, no comparison is true.
         if not (lowest >= 0 and highest <= 1):
-            raise FileError(f"expected values from 0 to 1 without --range data, got {lowest:g} to {highest:g}")
+            raise FileError(f"expected values from 0 to 1, got {lowest:g} to {highest:g}; --range data takes them")
     pixels = to_pixels(values)[None]
     if pixels.shape[-1] == 2:
         return ImageFile(pixels[..., :1], pixels[..., 1:], values.dtype.name, header)

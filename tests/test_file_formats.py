@@ -95,7 +95,7 @@ def test_floats_stay_floats(folder: Path, channels: int) -> None:
 def test_floats_go_into_a_tiff_alone(folder: Path, target: str, capsys: pytest.CaptureFixture[str]) -> None:
     tifffile.imwrite("noise.tif", np.zeros((4, 4), np.float32))
     assert main(["noise.tif", "-r", "coffee.png", "-o", target]) == 1
-    assert f"{target}: expected TIFF for floating-point values" in capsys.readouterr().err
+    assert f"{target}: expected TIFF or EXR for floating-point values" in capsys.readouterr().err
 
 
 def test_floats_beyond_1_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

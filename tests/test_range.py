@@ -284,7 +284,7 @@ def test_the_command_says_what_does_not_go(folder: Path, capsys: pytest.CaptureF
     Path("broken.exr").write_bytes(Path("a.exr").read_bytes()[:2000])
     OpenEXR.File(dict(HEADER), {"R": np.ones((4, 4), "float32"), "Z": np.ones((4, 4), "float32")}).write("depth.exr")
     cases = {
-        "a.exr -r coffee.png -o out.exr": "a.exr: expected values from 0 to 1 without --range data, got -0.5 to 60",
+        "a.exr -r coffee.png -o out.exr": "a.exr: expected values from 0 to 1, got -0.5 to 60; --range data takes them",
         "a.exr -r coffee.png -o out.png --range data": "expected TIFF or EXR for floating-point values, .png",
         "coffee.png -r a.exr -o out.exr --range data": "expected PNG or TIFF for whole numbers, .exr holds linear light",
         "broken.exr -r coffee.png -o out.exr --range data": "broken.exr: damaged EXR",
