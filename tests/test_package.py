@@ -32,6 +32,7 @@ NODES = {
 # Of ComfyUI itself, in every version that the pack runs in.
 CORE_NODES = {
     "EmptyImage",
+    "FeatherMask",
     "ImageBatch",
     "ImageBlend",
     "ImageCompositeMasked",
@@ -46,6 +47,7 @@ CORE_NODES = {
     "PreviewImage",
     "SaveAnimatedWEBP",
     "SaveImage",
+    "SaveImageAdvanced",
     "SolidMask",
     "ThresholdMask",
 }
