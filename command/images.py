@@ -161,17 +161,14 @@ def _match_sequence(
     # An average over frames takes them all.
     matched = frames if stats == "smoothed" else chosen
 
-    def references() -> Iterator[Reference]:
-        return job.read_references(read_header(pairs[frames[0]][0]).metadata.profile)
-
     clip = Clip(
         lambda: _frames(job, sources, matched, readers()),
-        references,
+        partial(_references, job, sources[frames[0]]),
         job.lengths(len(matched)) if stats != "uniform" or len(matched) == len(measured) else None,
         lambda: _frames(job, sources, measured, readers()),
         together=len(pairs) > 1,
         combine=job.ranks.sum,
-        values=values_of(job, _frames(job, sources, frames, readers()), references),
+        values=values_of(job, _frames(job, sources, frames, readers()), partial(_references, job, sources[frames[0]])),
     )
     results = job.match(clip, bar)
     if stats == "target_frame":
@@ -186,6 +183,11 @@ def _match_sequence(
             write_image(target, result.frame.out.movedim(0, -1)[None], source, quality=job.quality_for(target))
             if source.header.note is not None:
                 say(f"{pairs[index][0]}: {source.header.note}")
+
+
+def _references(job: Job, first: Path) -> Iterator[Reference]:
+    """The references that are pooled, in the colors of a clip's first file."""
+    return job.read_references(read_header(first).metadata.profile)
 
 
 def values_of(job: Job, frames: Iterator[Frame], references: Callable[[], Iterable[Reference]]) -> ValueRange | None:

@@ -44,7 +44,7 @@ def test_8bit_gray_photos_equal_scikit_image(method: str, source: str, target: s
     assert np.abs(match_images(image, reference, method)[0].numpy() - oracle(image, reference)).max() <= 1e-6
 
 
-@pytest.mark.parametrize(("source", "target"), COLOR_PAIRS)
+@pytest.mark.parametrize(("source", "target"), COLOR_PAIRS[::2])
 def test_continuous_photos_come_close_to_scikit_image(source: str, target: str) -> None:
     image, reference = continuous_photo(source), continuous_photo(target)
     matched = match_images(image, reference)

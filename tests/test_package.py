@@ -29,7 +29,7 @@ NODES = {
     "ImageCurvesApply",
     "HistogramMatchSamplePhoto",
 }
-# Of ComfyUI itself, in every version that the pack runs in.
+# Of ComfyUI itself, in every version that the pack runs in, but for SaveImageAdvanced, which is of 2026.
 CORE_NODES = {
     "EmptyImage",
     "FeatherMask",
