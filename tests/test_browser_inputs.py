@@ -207,7 +207,7 @@ def test_a_click_shows_inputs(editor: Editor) -> None:
 def test_options_have_labels(editor: Editor) -> None:
     (number,) = add(editor, "ImageHistogramSpecify")
     choose(editor, number, "target", "normal")
-    assert editor.evaluate(LABEL, number) == ["bell", "auto", "rgb", "per_frame"]
+    assert editor.evaluate(LABEL, number) == ["bell", "auto", "rgb", "per_frame", "0 to 1"]
     choose(editor, number, "factor", 0.5)
     if editor.nodes2:
         assert editor.page.locator('button[aria-label="target"]').text_content() == "bell"
