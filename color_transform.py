@@ -22,7 +22,6 @@ from .matching import Batch, Observe, warned
 from .methods.color_space import ColorSpace
 from .methods.table import COLOR_SPACES, METHODS, ROTATIONS
 from .methods.transform import Transform
-from .methods.value_range import moved_counts
 from .reference_histogram import ReferenceHistogram
 
 _FORMAT = "comfyui-histogram-match transform 1"
@@ -271,9 +270,7 @@ def _observed(transform: Transform, frames: list[Frame], references: list[Refere
         after.append(count_colors(space.inside(space.levels(changed)), weights))
     for reference in references:
         mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, reference.pixels)
-        counts = reference.counts
-        counts = None if counts is None else moved_counts(counts, reference.values, space.values)
-        beside.append(reference_histogram(space.levels(reference.pixels), mask, counts))
+        beside.append(reference_histogram(space.levels(reference.pixels), mask, reference.counts_at(space.values)))
     source, result, shown = (torch.stack(counts).sum(dim=0) for counts in (before, after, beside))
     return FrameHistograms(source, result, shown)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .checks import check_choice, check_frames, check_mask
 from .clip.frames import Reference, fit_mask
+from .clip.histograms import reference_histogram
 from .clip.settings import RANGES
 from .command.paths import HISTOGRAM_SUFFIX
 from .histogram_matching import histogram
@@ -110,6 +111,11 @@ class ReferenceHistogram:
     def as_reference(self, name: str) -> Reference:
         """In the place of a picture, for a run over a clip."""
         return Reference(self.sample.colors[:, None], name, None, self.counts, self.sample.weights[None], self.values)
+
+    def shown(self) -> Tensor:
+        """What is shown of it, ``[4, 256]``: red, green, blue and luminance at 8-bit levels."""
+        colors = ColorSpace("rgb", values=self.values).levels(self.sample.colors)
+        return reference_histogram(colors[:, None], self.sample.weights[None], self.counts)
 
     def __add__(self, other: "ReferenceHistogram") -> "ReferenceHistogram":
         both = self.values

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.dtypes import working_dtype
-from ..methods.value_range import ValueRange
+from ..methods.value_range import ValueRange, moved_counts
 from .histograms import FrameHistograms
 
 
@@ -29,6 +29,10 @@ class Reference:
     counts: Tensor | None = None
     weights: Tensor | None = None
     values: ValueRange | None = None
+
+    def counts_at(self, values: ValueRange | None) -> Tensor | None:
+        """Its histogram at the levels of another range, if it is known."""
+        return None if self.counts is None else moved_counts(self.counts, self.values, values)
 
     def span(self) -> ValueRange:
         """What values it holds, or can hold."""

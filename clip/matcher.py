@@ -16,7 +16,6 @@ from ..methods.chains import Chain
 from ..methods.channels import ChannelStep
 from ..methods.color_space import ColorSpace, luma
 from ..methods.transform import PairStep, Part, Picture, Step, Transform, complete
-from ..methods.value_range import moved_counts
 from .frames import Frame, Matched, Reference, Report, fit_mask
 from .histograms import FrameHistograms, frame_histograms, reference_histogram
 from .smoothing import FrameStatistics, watched_pixels
@@ -81,9 +80,7 @@ class Matcher:
         mask = reference.weights if reference.mask is None else fit_mask("reference_mask", reference.mask, pixels)
         if mask is not None and not mask.any():
             return Measured({}, [], Report())
-        known = reference.counts
-        if known is not None:
-            known = moved_counts(known, reference.values, self.space.values)
+        known = reference.counts_at(self.space.values)
         picture = self._picture(pixels, mask, known)
         steps = [step for step in dict.fromkeys(self.steps) if isinstance(step, Step) and step.measures_reference]
         of_steps = {step: step.measure(picture) for step in steps}
@@ -134,20 +131,18 @@ class Matcher:
         colors, mask = frame.pixels[:3], frame.fitted_mask()
         if reference.parts is None or (mask is not None and not mask.any()):
             return plan, None
-        picture, step = self._picture(colors, mask), self.steps[0]
+        picture, step, levels = self._picture(colors, mask), self.steps[0], self.space.levels(colors)
         if self.channelwise and isinstance(step, Step):
             counts = step.measure(picture)
             transform = replace(start, parts=(step.solve(counts, reference.parts[0]),))
             # Of all cells of a grid together.
             counts = counts.flatten(1, -2).sum(dim=1) if counts.ndim > 2 else counts
         else:
-            counts = count(self.space.levels(colors), LEVELS, mask)
+            counts = count(levels, LEVELS, mask)
             memory = None if self.gradient else _new_memory(picture)
             transform, _ = complete(start, self.steps, picture, reference.parts, memory, to_the_end=False)
         cdf = cumulative_distribution(counts).cpu()
-        return (frame, reference, transform), FrameStatistics(
-            transform, cdf, watched_pixels(self.space.levels(colors), mask).cpu()
-        )
+        return (frame, reference, transform), FrameStatistics(transform, cdf, watched_pixels(levels, mask).cpu())
 
     def match(self, plan: Plan) -> Matched:
         """Apply what is known of a frame's transform, solve for the rest, blend, and write to the frame's ``out``."""

@@ -8,9 +8,7 @@ import comfy.utils
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..clip.histograms import reference_histogram
 from ..clip.settings import RANGES
-from ..methods.color_space import ColorSpace
 from ..plots.panel_message import reference_message
 from ..reference_histogram import SUFFIX, ReferenceHistogram
 from .inputs import REFERENCE, choice, range_input
@@ -111,8 +109,6 @@ class ReferenceHistogramNode(io.ComfyNode):
             logging.info("Reference Histogram: kept in %s", path)
             shown["text"] = [f"kept in {path}"]
         if observed_by(cls) is not None:
-            colors = ColorSpace("rgb", values=pooled.values).levels(pooled.sample.colors)
-            counts = reference_histogram(colors[:, None], pooled.sample.weights[None], pooled.counts)
-            message = reference_message(counts)
+            message = reference_message(pooled.shown())
             shown["histogram_match"] = [message | {"pictures": pooled.pictures, "path": str(path or "")}]
         return io.NodeOutput(pooled, ui=shown or None)

@@ -36,12 +36,9 @@ def count_cells(pixels: Tensor, grid: int, weights: Tensor | None = None) -> Ten
     column = torch.arange(width, device=pixels.device) * grid // width
     edges = [-(-row * height // grid) for row in range(grid + 1)]
     rows = [[plane[..., top:bottom, :] for plane in planes] for top, bottom in pairwise(edges)]
-    if wants_gradient(*planes):
-        counted = [_count_softly(grid, column, *row) for row in rows]
-    else:
-        work = partial(_count_row, grid, column)
-        counted = [work(*row) for row in rows] if pixels.device.type != "cpu" else spread(work, *zip(*rows, strict=True))
-    return torch.stack(counted, dim=1)
+    softly = wants_gradient(*planes)
+    work = partial(_count_softly if softly else _count_row, grid, column)
+    return torch.stack(spread(work, *zip(*rows, strict=True), alone=softly or pixels.device.type != "cpu"), dim=1)
 
 
 def look_up_cells(pixels: Tensor, tables: Tensor, out: Tensor | None = None) -> Tensor:
@@ -91,11 +88,7 @@ def _between_cells(send: Callable[..., Tensor], cells: Tensor, pixels: Tensor, o
     def write(row: int, some: slice) -> None:
         matched[:, some] = work(row, some)
 
-    if pixels.device.type == "cpu":
-        spread(write, *zip(*stripes, strict=True))
-    else:
-        for stripe in stripes:
-            write(*stripe)
+    spread(write, *zip(*stripes, strict=True), alone=pixels.device.type != "cpu")
     return matched
 
 

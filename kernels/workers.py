@@ -70,9 +70,9 @@ def in_thread(function: Callable[..., _Result], *arguments: Any) -> _Result:
     return next(map_frames(lambda chosen: function(*chosen), [arguments]))
 
 
-def spread(function: Callable[..., _Result], *items: Iterable[Any]) -> list[_Result]:
-    """As ``map(function, *items)``, several at a time where there are threads for it."""
-    count = getattr(_here, "stripes", 0) or min(torch.get_num_threads(), _MOST_THREADS)
+def spread(function: Callable[..., _Result], *items: Iterable[Any], alone: bool = False) -> list[_Result]:
+    """As ``map(function, *items)``, several at a time where there are threads for it; ``alone`` on a GPU or with gradients."""
+    count = 1 if alone else getattr(_here, "stripes", 0) or min(torch.get_num_threads(), _MOST_THREADS)
     if count == 1:
         return list(map(function, *items))
     return list(_threads(count)[1].map(partial(_call, function, 1, torch.is_inference_mode_enabled()), *items))

@@ -52,7 +52,7 @@ def smooth_change(matched: Tensor, original: Tensor, amount: float = 1.0, weight
 
     planes = list(matched.split(1)), list(original.split(1))
     alone = matched.device.type != "cpu" or wants_gradient(matched, original, weights)
-    return torch.cat(list(map(smooth, *planes)) if alone else spread(smooth, *planes))
+    return torch.cat(spread(smooth, *planes, alone=alone))
 
 
 def _filtered(change: Tensor, guide: Tensor, weights: Tensor | None) -> Tensor:
