@@ -30,8 +30,8 @@ Match = Callable[[Tensor, Tensor], Tensor]
 MODES = ("per_frame", "uniform", "target_frame", "smoothed")
 
 
-def this_pack(mode: str) -> Match:
-    return partial(load_pack().match_images, source_stats=mode)
+def this_pack(mode: str, detail: float = 0.0) -> Match:
+    return partial(load_pack().match_images, source_stats=mode, detail=detail)
 
 
 def transfer_color(mode: str) -> Match:
@@ -57,6 +57,7 @@ def color_matcher() -> Match:
 
 SYSTEMS: dict[str, tuple[str, Callable[[], Match]]] = {
     **{mode: (f"**this pack, `{mode}`**", partial(this_pack, mode)) for mode in MODES},
+    **{f"{mode} detail 1": (f"**this pack, `{mode}`**, `detail` 1", partial(this_pack, mode, 1.0)) for mode in MODES},
     "comfyui per_frame": ("ComfyUI Transfer Color `histogram`, `per_frame`", partial(transfer_color, "per_frame")),
     "comfyui uniform": ("ComfyUI Transfer Color `histogram`, `uniform`", partial(transfer_color, "uniform")),
     "color-matcher": ("color-matcher `hm`", color_matcher),

@@ -164,7 +164,7 @@ def test_transforms_carry_their_range(tmp_path: Path, method: str) -> None:
     expected = (
         "from 0 to 1, got one that was fitted with the range data" if fitted.pointwise else "equal colors to equal colors"
     )
-    with pytest.raises(ValueError, match=why_not):
+    with pytest.raises(ValueError, match=expected):
         ColorTransform.load(tmp_path / "kept.npz").save_cube(tmp_path / "kept.cube")
 
 
