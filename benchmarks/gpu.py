@@ -4,8 +4,8 @@
 
 Run it with the Python whose torch knows the GPU, such as ComfyUI's; the pack need not be installed there. It takes what torch
 has: CUDA and ROCm, MPS, XPU, or DirectML by torch-directml. ComfyUI's Transfer Color is measured where a ComfyUI is found as
-the tests find it, kornia where it is installed. Frames are in the CPU's memory before and after, where ComfyUI keeps them between
-nodes, so that transfers count. The figures are medians over the rounds.
+the tests find it, kornia where it is installed. Frames are in the CPU's memory before and after, where ComfyUI keeps them
+between nodes, so that transfers count. The figures are medians over the rounds.
 """
 
 from __future__ import annotations
