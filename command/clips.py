@@ -25,9 +25,9 @@ def is_clip(path: Path) -> bool:
 def read_clip(path: Path) -> Iterator[Tensor]:
     """Decode to frames, float32 ``[H, W, C]`` in [0, 1] with C from 1 to 4: gray or RGB, and alpha; errors name the file."""
     if is_video(path):
-        from . import video_files
+        from ..video import files
 
-        yield from video_files.read_frames(path)
+        yield from files.read_frames(path)
     else:
         with about(path):
             yield from read_frames(path)
@@ -41,7 +41,7 @@ def read_clip_header(path: Path) -> ImageHeader:
 def rewrite_clip(source: Path, target: Path, quality: int | None, crf: int | None) -> Any:
     """A context manager that writes a clip anew, a ``VideoRewriter`` or an :class:`AnimationRewriter`."""
     if is_video(source):
-        from .video_files import VideoRewriter
+        from ..video.files import VideoRewriter
 
         return VideoRewriter(source, target, crf)
     return AnimationRewriter(source, target, quality)

@@ -14,10 +14,10 @@ import pytest
 import torch
 from av.video.reformatter import Colorspace, Interpolation
 from clips import crossing, pan_zoom, photo
-from comfyui_histogram_match import command, match_images
-from comfyui_histogram_match.command import video_files
+from comfyui_histogram_match import command, match_images, video
 from comfyui_histogram_match.command.run import main
-from comfyui_histogram_match.command.video_files import VideoRewriter, read_frames
+from comfyui_histogram_match.video import files
+from comfyui_histogram_match.video.files import VideoRewriter, read_frames
 from launching import python
 from PIL import Image
 from torch import Tensor
@@ -138,7 +138,7 @@ def test_without_tags_the_height_decides_on_the_matrix(tmp_path: Path, height: i
     with av.open(str(tmp_path / "tagged.mkv")) as container:
         frame = next(container.decode(video=0))
     frame.colorspace = 2
-    torch.testing.assert_close(video_files._pixels(frame)[0, 0], colour, rtol=0, atol=2.5 / 255)
+    torch.testing.assert_close(files._pixels(frame)[0, 0], colour, rtol=0, atol=2.5 / 255)
 
 
 def turn(path: Path, degrees: int) -> None:
@@ -296,9 +296,9 @@ def test_without_pyav_videos_are_refused_and_pictures_work(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    for name in ("videos", "video_files"):
-        monkeypatch.delitem(sys.modules, f"comfyui_histogram_match.command.{name}", raising=False)
-        monkeypatch.delattr(command, name, raising=False)
+    for folder_of, name in ((command, "videos"), (video, "files")):
+        monkeypatch.delitem(sys.modules, f"{folder_of.__name__}.{name}", raising=False)
+        monkeypatch.delattr(folder_of, name, raising=False)
     assert main(["look.png", "--reference", "look.png", "--output", "out.png"]) == 0
     with pytest.raises(SystemExit):
         main(["clip.mp4", "--reference", "look.png", "--output", "out.mp4"])
@@ -307,10 +307,10 @@ def test_without_pyav_videos_are_refused_and_pictures_work(
 
 KILLED = """
 import os
-from comfyui_histogram_match.command import video_files
 from comfyui_histogram_match.command.run import main
+from comfyui_histogram_match.video import files
 
-write, written = video_files.VideoRewriter.write, []
+write, written = files.VideoRewriter.write, []
 
 def write_three(self, pixels):
     write(self, pixels)
@@ -318,7 +318,7 @@ def write_three(self, pixels):
     if len(written) == 3:
         os.kill(os.getpid(), 9)
 
-video_files.VideoRewriter.write = write_three
+files.VideoRewriter.write = write_three
 main(["clip.mp4", "--reference", "look.png", "--output", "out/clip.mp4"])
 """
 

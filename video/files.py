@@ -16,10 +16,10 @@ from av.codec import PixFmtLoss, find_best_pix_fmt_of_list
 from av.video.reformatter import Colorspace, Interpolation
 from torch import Tensor
 
+from ..command.whole_files import hidden_prefix
 from . import svt_av1
-from .video_rates import encoder_options
-from .video_survey import Survey, complaints, damage, plain_errors, survey
-from .whole_files import hidden_prefix
+from .rates import encoder_options
+from .survey import Survey, complaints, damage, plain_errors, survey
 
 # The encoder for what a decoder of this name reads.
 _ENCODERS = {

@@ -1,0 +1,1 @@
+"""Video files: read frame by frame, and written anew with all else that is in them."""
