@@ -267,3 +267,14 @@ print(status, [thread for thread in threads if os.sched_getscheduler(int(thread)
     assert (status, found) == (0, "0 []")
     assert said.startswith("b.mp4: a.mp4 matched")
     assert read_video(folder / "b.mp4")["codec"] == "av1"
+
+
+def test_a_ramp_of_ten_bits_keeps_its_levels(folder: Path) -> None:
+    """From the decoder to 16-bit levels and back, nothing is rounded to 8 bits on the way."""
+    ramp = torch.linspace(0, 1, 1024)[None, None, :, None].expand(2, 64, 1024, 3)
+    make_video(folder / "a.mkv", "ffv1", "gbrp10le", stamps=(0, 40), frames=ramp)
+    Image.fromarray(np.linspace(0, 255, 256).round().astype(np.uint8)[None].repeat(64, axis=0)).save("gray.png")
+    assert main(["a.mkv", "-r", "gray.png", "-o", "b.mkv"]) == 0
+    made = read_video(folder / "b.mkv")
+    assert (made["codec"], made["bits"]) == ("ffv1", 10)
+    assert min(len(channel.unique()) for channel in made["frames"][0].unbind(-1)) >= 1000
