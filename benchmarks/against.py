@@ -157,10 +157,10 @@ def inputs(case: Case) -> tuple[Tensor, Tensor, dict[str, Any]]:
 def match_all(options: argparse.Namespace) -> None:
     """Match every case in this process by one method of a checkout, and write the results of each color space to a file."""
     match_images = load_checkout(options.other).match_images
-    todo = [inputs(case) for case in cases(options.stats, options.pairs, options.few)]
+    prepared = [inputs(case) for case in cases(options.stats, options.pairs, options.few)]
     with torch.inference_mode():
         for space in options.spaces:
-            results = [match_images(image, look, options.run, color_space=space, **given) for image, look, given in todo]
+            results = [match_images(image, look, options.run, color_space=space, **given) for image, look, given in prepared]
             torch.save(results, options.target / f"{space}.pt")
 
 

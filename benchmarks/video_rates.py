@@ -10,8 +10,8 @@ from typing import Any
 
 import av
 import numpy as np
-from comfyui_histogram_match.video import svt_av1
-from comfyui_histogram_match.video.files import VideoRewriter
+from comfyui_histogram_match.videos import svt_av1
+from comfyui_histogram_match.videos.files import VideoRewriter
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 

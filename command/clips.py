@@ -25,7 +25,7 @@ def is_clip(path: Path) -> bool:
 def read_clip(path: Path) -> Iterator[Tensor]:
     """Decode to frames, float32 ``[H, W, C]`` in [0, 1] with C from 1 to 4: gray or RGB, and alpha; errors name the file."""
     if is_video(path):
-        from ..video import files
+        from ..videos import files
 
         yield from files.read_frames(path)
     else:
@@ -41,7 +41,7 @@ def read_clip_header(path: Path) -> ImageHeader:
 def rewrite_clip(source: Path, target: Path, quality: int | None, crf: int | None) -> Any:
     """A context manager that writes a clip anew, a ``VideoRewriter`` or an :class:`AnimationRewriter`."""
     if is_video(source):
-        from ..video.files import VideoRewriter
+        from ..videos.files import VideoRewriter
 
         return VideoRewriter(source, target, crf)
     return AnimationRewriter(source, target, quality)

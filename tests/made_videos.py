@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from av.video.reformatter import Colorspace, Interpolation
 from clips import pan_zoom
-from comfyui_histogram_match.video import svt_av1
+from comfyui_histogram_match.videos import svt_av1
 from torch import Tensor
 
 ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 from comfyui_histogram_match.command.run import main
-from comfyui_histogram_match.video.files import read_frames
+from comfyui_histogram_match.videos.files import read_frames
 from made_videos import make_video, packets_of
 from photos import photo_8bit
 from PIL import Image

@@ -14,7 +14,7 @@ import torch
 from comfyui_histogram_match import METHODS, Uniform, match_images, specify_images
 from comfyui_histogram_match.clip.settings import SOURCE_STATS
 from comfyui_histogram_match.command.run import main
-from comfyui_histogram_match.video.files import VideoRewriter
+from comfyui_histogram_match.videos.files import VideoRewriter
 from launching import python
 from made_videos import make_video, read_video
 from photos import counterpart, photo_8bit

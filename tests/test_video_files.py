@@ -14,10 +14,10 @@ import pytest
 import torch
 from av.video.reformatter import Colorspace, Interpolation
 from clips import crossing, pan_zoom, photo
-from comfyui_histogram_match import command, match_images, video
+from comfyui_histogram_match import command, match_images, videos
 from comfyui_histogram_match.command.run import main
-from comfyui_histogram_match.video import files
-from comfyui_histogram_match.video.files import VideoRewriter, read_frames
+from comfyui_histogram_match.videos import files
+from comfyui_histogram_match.videos.files import VideoRewriter, read_frames
 from launching import python
 from PIL import Image
 from torch import Tensor
@@ -296,7 +296,7 @@ def test_without_pyav_videos_are_refused_and_pictures_work(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    for folder_of, name in ((command, "videos"), (video, "files")):
+    for folder_of, name in ((command, "videos"), (videos, "files")):
         monkeypatch.delitem(sys.modules, f"{folder_of.__name__}.{name}", raising=False)
         monkeypatch.delattr(folder_of, name, raising=False)
     assert main(["look.png", "--reference", "look.png", "--output", "out.png"]) == 0
@@ -308,7 +308,7 @@ def test_without_pyav_videos_are_refused_and_pictures_work(
 KILLED = """
 import os
 from comfyui_histogram_match.command.run import main
-from comfyui_histogram_match.video import files
+from comfyui_histogram_match.videos import files
 
 write, written = files.VideoRewriter.write, []
 
