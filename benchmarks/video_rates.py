@@ -11,7 +11,8 @@ from typing import Any
 import av
 import numpy as np
 from comfyui_histogram_match.videos import svt_av1
-from comfyui_histogram_match.videos.files import VideoRewriter
+from comfyui_histogram_match.videos.rewriter import VideoRewriter
+from comfyui_histogram_match.videos.source import VideoSource
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -75,7 +76,7 @@ def main() -> None:
             for codec, options, suffix in SOURCES:
                 source, target = Path(folder) / f"source{suffix}", Path(folder) / f"target{suffix}"
                 write(source, frames, codec, options)
-                with VideoRewriter(source, target) as video:
+                with VideoRewriter(VideoSource(source), target) as video:
                     for pixels in video.frames():
                         video.write(pixels)
                 size = target.stat().st_size / source.stat().st_size

@@ -114,6 +114,13 @@ class AnimationRewriter:
         """How many frames the source has."""
         return count_frames(self._source)
 
+    def measured(self) -> Iterator[Tensor]:
+        """Yield the source's frames, which are read again."""
+        return read_frames(self._source)
+
+    def damage(self) -> None:
+        """Nothing: what is damaged is an error."""
+
     def frames(self) -> Iterator[Tensor]:
         """Yield the source's frames as :func:`read_frames` does."""
         for pixels, duration in _decode(self._source):

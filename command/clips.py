@@ -25,9 +25,10 @@ def is_clip(path: Path) -> bool:
 def read_clip(path: Path) -> Iterator[Tensor]:
     """Decode to frames, float32 ``[H, W, C]`` in [0, 1] with C from 1 to 4: gray or RGB, and alpha; errors name the file."""
     if is_video(path):
-        from ..videos import files
+        from ..videos.source import VideoSource
+        from ..videos.source import read_frames as read_video
 
-        yield from files.read_frames(path)
+        yield from read_video(VideoSource(path))
     else:
         with about(path):
             yield from read_frames(path)
@@ -41,7 +42,9 @@ def read_clip_header(path: Path) -> ImageHeader:
 def rewrite_clip(source: Path, target: Path, quality: int | None, crf: int | None) -> Any:
     """A context manager that writes a clip anew, a ``VideoRewriter`` or an :class:`AnimationRewriter`."""
     if is_video(source):
-        from ..videos.files import VideoRewriter
+        from ..videos.encoders import VideoEncoding
+        from ..videos.rewriter import VideoRewriter
+        from ..videos.source import VideoSource
 
-        return VideoRewriter(source, target, crf)
+        return VideoRewriter(VideoSource(source), target, VideoEncoding(crf=crf))
     return AnimationRewriter(source, target, quality)

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 from tqdm import tqdm
 
-from ..clip.frames import Clip, Frame
-from .clips import read_clip, read_clip_header, rewrite_clip
+from ..clip.frames import Frame
+from ..clip.rewriting import rewrite
+from .clips import read_clip_header, rewrite_clip
 from .file_kinds import NamedError, about
 from .job import Job
 from .messages import say
@@ -15,7 +16,7 @@ from .paths import Pair
 
 
 def match_video_file(job: Job, pair: Pair) -> int:
-    """Match a video or an animation and say how many failed."""
+    """Match a video or an animation and say how many failed, of which a damaged one is written as far as it can be read."""
     source, target = pair
 
     def frames(decoded: Iterable[Tensor], metadata: Metadata) -> Iterator[Frame]:
@@ -30,17 +31,19 @@ def match_video_file(job: Job, pair: Pair) -> int:
                 header = read_clip_header(source)
                 metadata = header.metadata
                 with rewrite_clip(source, target, job.quality_for(target), job.crf) as video:
-                    clip = Clip(
-                        lambda: frames(video.frames(), metadata),
+                    rewrite(
+                        video,
+                        lambda decoded: frames(decoded, metadata),
                         lambda: job.read_references(metadata.profile),
                         job.lengths(video.frame_count),
-                        lambda: frames(read_clip(source), metadata),
+                        lambda clip: job.match(clip, bar),
                     )
-                    for matched in job.match(clip, bar):
-                        video.write(matched.frame.source.movedim(0, -1))
+                    damage = video.damage()
             if header.note is not None:
                 say(f"{source}: {header.note}")
+            if damage is not None:
+                say(damage)
         except NamedError as error:
             say(str(error))
             return 1
-    return 0
+    return int(damage is not None)

@@ -1,4 +1,4 @@
-"""Damaged videos are refused with the time up to which they are sound, and odd ones that are sound are not."""
+"""Of damaged videos, every frame that can be read is matched, and the damage told; odd ones that are sound have none."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import av
 import numpy as np
 import pytest
 from comfyui_histogram_match.command.run import main
-from comfyui_histogram_match.videos.files import read_frames
-from made_videos import make_video, packets_of
+from comfyui_histogram_match.videos.source import VideoSource, read_frames
+from made_videos import make_video, packets_of, read_video
 from photos import photo_8bit
 from PIL import Image
 
@@ -32,13 +32,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(name: str, capsys: pytest.CaptureFixture[str], output: str = "") -> list[str]:
-    """Match a file, which has to fail and leave nothing behind, and return what is printed."""
-    output = output or f"out{Path(name).suffix}"
-    assert main([name, "--reference", "look.png", "--output", output]) == 1
-    assert not Path(output).exists()
+def run(name: str, capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[float]]:
+    """Match a damaged file, which has to be told; the lines that are printed, and the times of the frames that are written."""
+    output = Path(f"out{Path(name).suffix}")
+    output.unlink(missing_ok=True)
+    assert main([name, "--reference", "look.png", "--output", str(output)]) == 1
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
-    return capsys.readouterr().err.splitlines()
+    times = [float(stamp) for stamp in read_video(output)["stamps"]] if output.exists() else []
+    return capsys.readouterr().err.splitlines(), times
 
 
 @pytest.mark.parametrize("sound", [None, "aac"])
@@ -62,17 +63,21 @@ def test_a_video_that_is_cut_off(
     folder: Path, name: str, options: dict[str, Any], sound: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_video(folder / name, stamps=STAMPS, sound="libopus" if sound and name.endswith("webm") else sound, **options)
-    content = (folder / name).read_bytes()
+    content, whole = (folder / name).read_bytes(), [float(stamp) for stamp in read_video(folder / name)["stamps"]]
     positions = packets_of(folder / name)
     count = len(positions) // 2
     # In the middle of a frame, and between two.
     for end in (positions[count][0] + positions[count][1] // 2, positions[count][0]):
         (folder / name).write_bytes(content[:end])
-        (line,) = run(name, capsys)
-        found = re.fullmatch(rf"{name}: damaged after (\d\.\d) s \((\d+) frames\)", line)
+        (line,), times = run(name, capsys)
+        found = re.fullmatch(
+            rf"{name}: (damaged at 1\.\d\d s \(([12]) frames? left out\), )?cut off at (\d\.\d\d) s \((\d+) frames\)", line
+        )
         assert found, line
-        assert abs(int(found[2]) - count) <= 1
-        assert abs(float(found[1]) - int(found[2]) * 0.04) <= 0.25
+        assert abs(int(found[4]) - count) <= 1
+        assert len(times) == int(found[4]) - int(found[2] or 0)
+        assert abs(float(found[3]) - int(found[4]) * 0.04) <= 0.25
+        assert times[:20] == pytest.approx(whole[:20], abs=0.001)
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", None])
@@ -83,7 +88,7 @@ def test_a_file_without_an_index_and_what_is_no_video(
     # Without more ado, the index is at the end.
     whole = (folder / "clip.mp4").read_bytes()
     (folder / "clip.mp4").write_bytes(whole[: len(whole) * 2 // 3] if content is None else content)
-    assert run("clip.mp4", capsys) == ["clip.mp4: damaged, or no video"]
+    assert run("clip.mp4", capsys) == (["clip.mp4: damaged, or no video"], [])
 
 
 @pytest.mark.parametrize(
@@ -95,6 +100,9 @@ def test_a_file_without_an_index_and_what_is_no_video(
         ("ffv1.mkv", {"codec": "ffv1"}),
         ("ffv1.avi", {"codec": "ffv1"}),
         ("cavlc.mp4", {"options": {"x264-params": "cabac=0:keyint=1"}}),
+        ("cabac.mp4", {}),
+        ("hevc.mp4", {"codec": "libx265", "options": QUIET}),
+        ("prores.mov", {"codec": "prores_ks", "pix_fmt": "yuv422p10le"}),
     ],
 )
 def test_a_video_with_wrong_bytes(folder: Path, name: str, options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,15 +112,45 @@ def test_a_video_with_wrong_bytes(folder: Path, name: str, options: dict[str, An
     middle = slice(position + size // 3, position + size // 2)
     content[middle] = np.random.default_rng(3).bytes(len(content[middle]))
     (folder / name).write_bytes(content)
+    whole = [stamp / 1000 for stamp in STAMPS]
     # What is wrong is told again when the file is read again.
     for _ in range(2):
-        (line,) = run(name, capsys)
-        found = re.fullmatch(rf"{name}: damaged after (\d\.\d) s \((\d+) frames\)", line)
+        (line,), times = run(name, capsys)
+        found = re.fullmatch(rf"{name}: damaged at (\d\.\d\d) s \(1 frame left out\)", line)
         assert found, line
-        assert abs(int(found[2]) - 30) <= 3
         assert abs(float(found[1]) - 1.2) <= 0.15
-    with pytest.raises(OSError, match="damaged after 1"):
-        list(read_frames(folder / name))
+        # All others are there, each at its time.
+        lost = min(whole, key=lambda time: abs(time - float(found[1])))
+        assert times == pytest.approx([time for time in whole if time != lost], abs=0.001)
+    with pytest.raises(OSError, match=r"damaged at 1\.\d\d s"):
+        list(read_frames(VideoSource(folder / name)))
+
+
+def test_what_is_measured_first_leaves_out_the_same_frames(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video(folder / "clip.mp4", "mpeg4", stamps=STAMPS)
+    position, size = packets_of(folder / "clip.mp4")[30]
+    content = bytearray((folder / "clip.mp4").read_bytes())
+    content[position : position + size] = bytes(size)
+    (folder / "clip.mp4").write_bytes(content)
+    for mode in ("uniform", "smoothed"):
+        output = f"{mode}.mp4"
+        assert main(["clip.mp4", "--reference", "look.png", "--output", output, "--source-stats", mode]) == 1
+        assert capsys.readouterr().err == "clip.mp4: damaged at 1.20 s (1 frame left out)\n"
+        assert len(read_video(folder / output)["stamps"]) == len(STAMPS) - 1
+
+
+def test_a_gap_is_told_and_what_follows_is_matched(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video(folder / "gap.mkv", "mpeg2video", stamps=range(60), unit=Fraction(1, 25))
+    position, size = packets_of(folder / "gap.mkv")[30]
+    content = bytearray((folder / "gap.mkv").read_bytes())
+    # The head of the next block is gone as well, so that the container goes on at its next cluster.
+    content[position : position + size + 20] = bytes(size + 20)
+    (folder / "gap.mkv").write_bytes(content)
+    (line,), times = run("gap.mkv", capsys)
+    found = re.fullmatch(r"gap\.mkv: damaged (after|at) (1\.\d\d) s.*", line)
+    assert found, line
+    assert abs(float(found[2]) - 1.2) <= 0.1
+    assert times[-1] == pytest.approx(59 / 25, abs=0.001)
 
 
 def cut(source: Path, target: Path, first: int, last: int | None = None, **options: Any) -> None:

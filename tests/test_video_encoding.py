@@ -14,7 +14,9 @@ import torch
 from comfyui_histogram_match import METHODS, Uniform, match_images, specify_images
 from comfyui_histogram_match.clip.settings import SOURCE_STATS
 from comfyui_histogram_match.command.run import main
-from comfyui_histogram_match.videos.files import VideoRewriter
+from comfyui_histogram_match.videos.encoders import VideoEncoding
+from comfyui_histogram_match.videos.rewriter import VideoRewriter
+from comfyui_histogram_match.videos.source import VideoSource
 from launching import python
 from made_videos import make_video, read_video
 from photos import counterpart, photo_8bit
@@ -44,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def rewrite(source: Path, target: Path, crf: int | None = None) -> None:
-    with VideoRewriter(source, target, crf) as video:
+    with VideoRewriter(VideoSource(source), target, VideoEncoding(crf=crf)) as video:
         for pixels in video.frames():
             video.write(pixels)
 

@@ -16,8 +16,9 @@ from av.video.reformatter import Colorspace, Interpolation
 from clips import crossing, pan_zoom, photo
 from comfyui_histogram_match import command, match_images, videos
 from comfyui_histogram_match.command.run import main
-from comfyui_histogram_match.videos import files
-from comfyui_histogram_match.videos.files import VideoRewriter, read_frames
+from comfyui_histogram_match.videos.pixels import pixels_of
+from comfyui_histogram_match.videos.rewriter import VideoRewriter
+from comfyui_histogram_match.videos.source import VideoSource, read_frames
 from launching import python
 from PIL import Image
 from torch import Tensor
@@ -90,7 +91,7 @@ def contents(path: Path) -> dict[str, Any]:
 
 
 def frames_of(path: Path) -> Tensor:
-    return torch.stack(list(read_frames(path)))
+    return torch.stack(list(read_frames(VideoSource(path))))
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_a_rewritten_video_is_the_same_but_for_the_loss_of_its_codec(
     decoded = frames_of(source)
     # The mean of each channel says whether the right matrix and range are used.
     assert float((decoded - clip).mean((0, 1, 2)).abs().max()) <= 0.5 / 255
-    with VideoRewriter(source, target) as video:
+    with VideoRewriter(VideoSource(source), target) as video:
         for pixels in video.frames():
             video.write(pixels)
     assert contents(target) == contents(source)
@@ -138,7 +139,7 @@ def test_without_tags_the_height_decides_on_the_matrix(tmp_path: Path, height: i
     with av.open(str(tmp_path / "tagged.mkv")) as container:
         frame = next(container.decode(video=0))
     frame.colorspace = 2
-    torch.testing.assert_close(files._pixels(frame)[0, 0], colour, rtol=0, atol=2.5 / 255)
+    torch.testing.assert_close(pixels_of(frame)[0, 0], colour, rtol=0, atol=2.5 / 255)
 
 
 def turn(path: Path, degrees: int) -> None:
@@ -161,7 +162,7 @@ def test_a_rotated_video_comes_out_upright(tmp_path: Path, degrees: int, suffix:
     expected = torch.rot90(frames_of(source), -degrees // 90, (1, 2))
     turn(source, degrees)
     assert torch.equal(frames_of(source), expected)
-    with VideoRewriter(source, target) as video:
+    with VideoRewriter(VideoSource(source), target) as video:
         for pixels in video.frames():
             video.write(pixels)
     assert contents(target)["size"] == tuple(expected.shape[1:3])
@@ -182,7 +183,7 @@ def test_what_a_container_or_an_encoder_cannot_hold_becomes_the_nearest(
 ) -> None:
     clip = pan_zoom(3, 72, 96).frames
     write_video(tmp_path / "source.mkv", clip, sound=False, **source)
-    with VideoRewriter(tmp_path / "source.mkv", tmp_path / f"target{target}") as video:
+    with VideoRewriter(VideoSource(tmp_path / "source.mkv"), tmp_path / f"target{target}") as video:
         for pixels in video.frames():
             video.write(pixels)
     found = contents(tmp_path / f"target{target}")
@@ -191,7 +192,7 @@ def test_what_a_container_or_an_encoder_cannot_hold_becomes_the_nearest(
 
 
 def test_frames_are_counted_before_they_are_read(folder: Path) -> None:
-    with VideoRewriter(folder / "clip.mp4", folder / "out.mp4") as video:
+    with VideoRewriter(VideoSource(folder / "clip.mp4"), folder / "out.mp4") as video:
         assert video.frame_count == 12
         for pixels in video.frames():
             video.write(pixels)
@@ -199,7 +200,7 @@ def test_frames_are_counted_before_they_are_read(folder: Path) -> None:
 
 def test_a_failure_leaves_no_file_behind(folder: Path) -> None:
     def write_one_frame() -> None:
-        with VideoRewriter(folder / "clip.mp4", folder / "out.mp4") as video:
+        with VideoRewriter(VideoSource(folder / "clip.mp4"), folder / "out.mp4") as video:
             video.write(next(video.frames()))
             raise RuntimeError("stop")
 
@@ -211,12 +212,12 @@ def test_a_failure_leaves_no_file_behind(folder: Path) -> None:
 def test_what_is_no_video_is_refused(folder: Path) -> None:
     (folder / "bad.mp4").write_bytes(b"no video")
     with pytest.raises(OSError, match=r"bad.mp4: "):
-        next(read_frames(folder / "bad.mp4"))
+        next(read_frames(VideoSource(folder / "bad.mp4")))
     with pytest.raises(OSError, match=r"missing.mp4: "):
-        next(read_frames(folder / "missing.mp4"))
+        next(read_frames(VideoSource(folder / "missing.mp4")))
     write_video(folder / "alpha.mkv", torch.rand(2, 16, 16, 3), "ffv1", "yuva444p", sound=False, options={})
     with pytest.raises(ValueError, match=r"alpha.mkv: video with alpha cannot be matched"):
-        next(read_frames(folder / "alpha.mkv"))
+        next(read_frames(VideoSource(folder / "alpha.mkv")))
 
 
 @pytest.mark.parametrize("mode", ["per_frame", "uniform", "target_frame", "smoothed"])
@@ -296,7 +297,7 @@ def test_without_pyav_videos_are_refused_and_pictures_work(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    for folder_of, name in ((command, "videos"), (videos, "files")):
+    for folder_of, name in ((command, "videos"), (videos, "rewriter"), (videos, "source")):
         monkeypatch.delitem(sys.modules, f"{folder_of.__name__}.{name}", raising=False)
         monkeypatch.delattr(folder_of, name, raising=False)
     assert main(["look.png", "--reference", "look.png", "--output", "out.png"]) == 0
@@ -308,9 +309,9 @@ def test_without_pyav_videos_are_refused_and_pictures_work(
 KILLED = """
 import os
 from comfyui_histogram_match.command.run import main
-from comfyui_histogram_match.videos import files
+from comfyui_histogram_match.videos.rewriter import VideoRewriter
 
-write, written = files.VideoRewriter.write, []
+write, written = VideoRewriter.write, []
 
 def write_three(self, pixels):
     write(self, pixels)
@@ -318,7 +319,7 @@ def write_three(self, pixels):
     if len(written) == 3:
         os.kill(os.getpid(), 9)
 
-files.VideoRewriter.write = write_three
+VideoRewriter.write = write_three
 main(["clip.mp4", "--reference", "look.png", "--output", "out/clip.mp4"])
 """
 
