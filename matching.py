@@ -264,7 +264,7 @@ class Batch:
         for name, mask in (("image_mask", image_mask), ("change_mask", change_mask)):
             if mask is not None and (name == "image_mask" or mask is not image_mask):
                 check_mask(name, mask, len(image))
-        self.references = [] if reference is None else _references(reference, reference_mask)
+        self.references = [] if reference is None else references_of(reference, reference_mask)
         self.values = spanned(image.movedim(-1, 1), self.references) if data_range else None
         self._together = len(image) > 1 and not (few and image[0, ..., 0].numel() >= _LARGE)
         self._image, self._image_mask, self._change_mask, self._observe = image, image_mask, change_mask, observe
@@ -273,12 +273,7 @@ class Batch:
 
     def notes(self, settings: MatchSettings) -> list[str]:
         """What of the arguments has no effect."""
-        notes = []
-        left = len(self.references) - len(self._image)
-        if settings.reference_stats == "paired" and left > 0:
-            notes.append(
-                f"reference: {left} of {len(self.references)} have no frame and are left out; reference_stats pooled takes all"
-            )
+        notes = left_out(len(self.references), len(self._image), settings)
         if self.wants_gradient and not settings.differentiable:
             notes.append(f"method: {settings.method} has no gradient, so the result has none")
         return notes
@@ -336,7 +331,15 @@ def warned(result: _Result, notes: list[str]) -> _Result:
     return result
 
 
-def _references(reference: Tensor | ReferenceHistogram, mask: Tensor | None) -> list[Reference]:
+def left_out(references: int, frames: int, settings: MatchSettings) -> list[str]:
+    """What there is to tell where there are more references than frames."""
+    left = references - frames
+    if left <= 0 or settings.reference_stats != "paired":
+        return []
+    return [f"reference: {left} of {references} have no frame and are left out; reference_stats pooled takes all"]
+
+
+def references_of(reference: Tensor | ReferenceHistogram, mask: Tensor | None) -> list[Reference]:
     """The references one by one, checked."""
     if isinstance(reference, ReferenceHistogram):
         if mask is not None:

@@ -5,22 +5,21 @@ from typing import Any
 from comfy_api.latest import ComfyAPI, ComfyExtension, io
 from torch import Tensor
 
-from .clip.settings import REFERENCE_STATS, MatchSettings
+from .clip.settings import MatchSettings
 from .comfyui.curves import ImageCurvesApply
 from .comfyui.histogram_plot import ImageHistogramPlot
 from .comfyui.inputs import (
-    advanced,
     blend_inputs,
     change_mask_input,
-    choice,
     clip_inputs,
     color_space_input,
     image_mask_input,
     match_with_progress,
     method_input,
     reference_input,
+    reference_stats_input,
     refusal,
-    shown_for,
+    rotations_input,
     texture_inputs,
 )
 from .comfyui.lut import LoadLUT, SaveLUT
@@ -29,7 +28,8 @@ from .comfyui.reference import ReferenceHistogramNode
 from .comfyui.sample_photo import SamplePhoto
 from .comfyui.specify import ImageHistogramSpecify
 from .comfyui.transform import ApplyColorTransform, FitColorTransform
-from .methods.table import METHODS, ROTATIONS
+from .comfyui.video import VideoHistogramMatch
+from .methods.table import METHODS
 from .reference_histogram import ReferenceHistogram
 
 
@@ -39,8 +39,6 @@ class ImageHistogramMatch(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the sockets and widgets."""
-        pooling = "Of a batch of references. paired: one to a frame. pooled: all are one, for all frames."
-        rotations = "For sliced: along how many rotated axes colors are matched. More are slower and nearer."
         schema = io.Schema(
             node_id="ImageHistogramMatch",
             display_name="Image Histogram Match",
@@ -66,13 +64,10 @@ class ImageHistogramMatch(io.ComfyNode):
                     tooltip="Where the reference is measured: a face, the sky. One mask for all references or one for each.",
                 ),
                 *clip_inputs(),
-                advanced(choice("reference_stats", REFERENCE_STATS, pooling)),
+                reference_stats_input(),
                 # Saved workflows hold the values of widgets by their position, so that new ones come last.
                 color_space_input(),
-                shown_for(
-                    advanced(io.Int.Input("rotations", default=ROTATIONS, min=2, max=1000, tooltip=rotations)),
-                    method=["sliced"],
-                ),
+                rotations_input(),
                 change_mask_input(),
                 *texture_inputs(),
             ],
@@ -146,6 +141,7 @@ class HistogramMatchExtension(ComfyExtension):
         """The classes that ComfyUI registers."""
         nodes: list[type[io.ComfyNode]] = [
             ImageHistogramMatch,
+            VideoHistogramMatch,
             ImageHistogramSpecify,
             ReferenceHistogramNode,
             FitColorTransform,

@@ -77,7 +77,7 @@ def main() -> None:
                 source, target = Path(folder) / f"source{suffix}", Path(folder) / f"target{suffix}"
                 write(source, frames, codec, options)
                 with VideoRewriter(VideoSource(source), target) as video:
-                    for pixels in video.frames():
+                    for _, pixels in video.frames():
                         video.write(pixels)
                 size = target.stat().st_size / source.stat().st_size
                 pairs = list(zip(brightness(source), brightness(target), strict=True))

@@ -10,9 +10,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..clip.histograms import FrameHistograms
-from ..clip.settings import MOST_CELLS, RANGES, SOURCE_STATS, WINDOW, MatchSettings
+from ..clip.settings import MOST_CELLS, RANGES, REFERENCE_STATS, SOURCE_STATS, WINDOW, MatchSettings
 from ..matching import match_batch
-from ..methods.table import COLOR_SPACES, METHODS
+from ..methods.table import COLOR_SPACES, METHODS, ROTATIONS
 from ..reference_histogram import ReferenceHistogram
 from .panel import observed_by, told
 
@@ -118,8 +118,27 @@ def clip_inputs() -> list[io.Input]:
     ]
 
 
+def reference_stats_input() -> io.Input:
+    """Whether several references are one."""
+    pooling = "Of a batch of references. paired: one to a frame. pooled: all are one, for all frames."
+    return advanced(choice("reference_stats", REFERENCE_STATS, pooling))
+
+
+def rotations_input() -> io.Input:
+    """How finely colors are matched by the method sliced."""
+    rotations = "For sliced: along how many rotated axes colors are matched. More are slower and nearer."
+    return shown_for(
+        advanced(io.Int.Input("rotations", default=ROTATIONS, min=2, max=1000, tooltip=rotations)), method=["sliced"]
+    )
+
+
 def texture_inputs() -> list[io.Input]:
-    """What becomes of noise and of the gaps between levels. Saved workflows hold widgets by their position: they come last."""
+    """How the change keeps to the texture of images. Saved workflows hold widgets by their position: they come last."""
+    return [*detail_inputs(), *cell_inputs(), range_input()]
+
+
+def detail_inputs() -> list[io.Input]:
+    """What becomes of noise and of the gaps between levels."""
     detail = (
         "How much of the images' own texture is kept: at 1, a strong change amplifies neither grain nor JPEG blocks nor bands. "
         "Takes four to ten times as long."
@@ -131,8 +150,6 @@ def texture_inputs() -> list[io.Input]:
     return [
         advanced(io.Float.Input("detail", default=0.0, min=0.0, max=1.0, step=0.05, tooltip=detail)),
         advanced(io.Boolean.Input("dither", default=False, tooltip=dither)),
-        *cell_inputs(),
-        range_input(),
     ]
 
 

@@ -114,18 +114,18 @@ class AnimationRewriter:
         """How many frames the source has."""
         return count_frames(self._source)
 
-    def measured(self) -> Iterator[Tensor]:
-        """Yield the source's frames, which are read again."""
-        return read_frames(self._source)
+    def measured(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield what :meth:`frames` does, read again."""
+        return enumerate(read_frames(self._source))
 
     def damage(self) -> None:
         """Nothing: what is damaged is an error."""
 
-    def frames(self) -> Iterator[Tensor]:
-        """Yield the source's frames as :func:`read_frames` does."""
-        for pixels, duration in _decode(self._source):
+    def frames(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield the source's frames as :func:`read_frames` does, numbered."""
+        for place, (pixels, duration) in enumerate(_decode(self._source)):
             self._durations.append(duration)
-            yield pixels
+            yield place, pixels
 
     def write(self, pixels: Tensor) -> None:
         """Write the next frame: floating point, shape ``[H, W, C]`` as it was read, values in [0, 1]."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..clip.settings import MatchSettings
 from ..luts.kinds import SUFFIXES
 from ..methods.table import METHODS
+from ..videos.requirement import missing_pyav
 from .arguments import make_parser, settings_of
 from .messages import say
 from .paths import HISTOGRAM_SUFFIX, IMAGE_KINDS, LOSSY_KINDS, Files, is_histogram, is_video, name_files
@@ -94,8 +95,8 @@ def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, r
             raise ValueError("argument --quality: expected JPEG, WebP or AVIF files to write, got none")
     if options.crf is not None and not videos:
         raise ValueError("argument --crf: expected videos among the sources, got none")
-    if (videos or any(map(is_video, files.references))) and find_spec("av") is None:
-        raise ValueError(f'videos need PyAV: {sys.executable} -m pip install "av>=18"')
+    if (videos or any(map(is_video, files.references))) and (missing := missing_pyav()):
+        raise ValueError(missing)
     if options.resume and any(source == target for source, target in files.pairs):
         raise ValueError(f"argument --output: expected another place than the sources', or --overwrite, got {options.output}")
 

@@ -1,12 +1,12 @@
 """Match files that hold frames: videos and animations."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from torch import Tensor
 from tqdm import tqdm
 
 from ..clip.frames import Frame
-from ..clip.rewriting import rewrite
+from ..clip.rewriting import Beside, rewrite
 from .clips import read_clip_header, rewrite_clip
 from .file_kinds import NamedError, about
 from .job import Job
@@ -19,9 +19,9 @@ def match_video_file(job: Job, pair: Pair) -> int:
     """Match a video or an animation and say how many failed, of which a damaged one is written as far as it can be read."""
     source, target = pair
 
-    def frames(decoded: Iterable[Tensor], metadata: Metadata) -> Iterator[Frame]:
-        references = job.read_references(metadata.profile)
-        return (job.clip_frame(pixels, next(references, None), metadata.orientation) for pixels in decoded)
+    def frames(decoded: Iterator[tuple[int, Tensor]], metadata: Metadata) -> Iterator[Frame]:
+        references = Beside(job.read_references(metadata.profile))
+        return (job.clip_frame(pixels, references.at(place), metadata.orientation) for place, pixels in decoded)
 
     with tqdm(desc=source.name, unit="frame", disable=job.quiet) as bar:
         try:

@@ -67,7 +67,7 @@ def test_frames_times_and_loops_stay(tmp_path: Path, suffix: str, alpha: bool) -
     assert is_animation(source)
     assert count_frames(source) == len(TIMES)
     with AnimationRewriter(source, target) as animation:
-        for pixels in animation.frames():
+        for _, pixels in animation.frames():
             # GIF and WebP do not say at the beginning whether there is alpha.
             assert pixels.shape[-1] in ((4,) if alpha else (3, 4))
             animation.write(pixels)
@@ -88,7 +88,7 @@ def test_frames_times_and_loops_stay(tmp_path: Path, suffix: str, alpha: bool) -
 def test_from_each_format_to_each(tmp_path: Path, source: str, target: str) -> None:
     animate(tmp_path / f"source{source}")
     with AnimationRewriter(tmp_path / f"source{source}", tmp_path / f"copy{target}") as animation:
-        for pixels in animation.frames():
+        for _, pixels in animation.frames():
             animation.write(pixels)
     before, times = read(tmp_path / f"source{source}")
     after, written = read(tmp_path / f"copy{target}")
@@ -101,7 +101,7 @@ def test_times_that_a_format_cannot_hold_do_not_drift(tmp_path: Path) -> None:
     made[0].save(tmp_path / "a.png", save_all=True, append_images=made[1:], duration=1000 / 30)
     for suffix, tolerance in ((".png", 0.01), (".webp", 1), (".gif", 10), (".avif", 1)):
         with AnimationRewriter(tmp_path / "a.png", tmp_path / f"b{suffix}") as animation:
-            for pixels in animation.frames():
+            for _, pixels in animation.frames():
                 animation.write(pixels)
         times = read(tmp_path / f"b{suffix}")[1]
         assert len(times) == 12
@@ -114,7 +114,7 @@ def test_loops_of_a_gif(tmp_path: Path, loop: int | None, expected: int | None) 
     made[0].save(tmp_path / "a.gif", save_all=True, append_images=made[1:], **({} if loop is None else {"loop": loop}))
     for name in ("b.gif", "b.png"):
         with AnimationRewriter(tmp_path / "a.gif", tmp_path / name) as animation:
-            for pixels in animation.frames():
+            for _, pixels in animation.frames():
                 animation.write(pixels)
     with Image.open(tmp_path / "b.gif") as opened:
         assert opened.info.get("loop") == expected
@@ -129,7 +129,7 @@ def test_what_an_animated_png_says_stays(tmp_path: Path) -> None:
     exif[270] = "a cat"
     animate(tmp_path / "a.png", pnginfo=text, icc_profile=SRGB, exif=exif)
     with AnimationRewriter(tmp_path / "a.png", tmp_path / "b.png") as animation:
-        for pixels in animation.frames():
+        for _, pixels in animation.frames():
             animation.write(pixels)
     with Image.open(tmp_path / "b.png") as opened:
         assert (opened.info["workflow"], opened.info["prompt"]) == ('{"nodes": []}', "{}")
@@ -142,7 +142,7 @@ def test_a_picture_that_is_not_part_of_its_animation(tmp_path: Path) -> None:
     made = frames()
     made[0].save(tmp_path / "a.png", save_all=True, append_images=made[1:], default_image=True, duration=TIMES[1:])
     with AnimationRewriter(tmp_path / "a.png", tmp_path / "b.png") as animation:
-        for pixels in animation.frames():
+        for _, pixels in animation.frames():
             animation.write(1 - pixels)
     with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / "b.png") as after:
         assert after.info["default_image"]

@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def rewrite(source: Path, target: Path, crf: int | None = None) -> None:
     with VideoRewriter(VideoSource(source), target, VideoEncoding(crf=crf)) as video:
-        for pixels in video.frames():
+        for _, pixels in video.frames():
             video.write(pixels)
 
 

@@ -124,7 +124,7 @@ def test_a_rewritten_video_is_the_same_but_for_the_loss_of_its_codec(
     # The mean of each channel says whether the right matrix and range are used.
     assert float((decoded - clip).mean((0, 1, 2)).abs().max()) <= 0.5 / 255
     with VideoRewriter(VideoSource(source), target) as video:
-        for pixels in video.frames():
+        for _, pixels in video.frames():
             video.write(pixels)
     assert contents(target) == contents(source)
     again = frames_of(target)
@@ -163,7 +163,7 @@ def test_a_rotated_video_comes_out_upright(tmp_path: Path, degrees: int, suffix:
     turn(source, degrees)
     assert torch.equal(frames_of(source), expected)
     with VideoRewriter(VideoSource(source), target) as video:
-        for pixels in video.frames():
+        for _, pixels in video.frames():
             video.write(pixels)
     assert contents(target)["size"] == tuple(expected.shape[1:3])
     assert float((frames_of(target) - expected).abs().mean()) <= 5 / 255
@@ -184,7 +184,7 @@ def test_what_a_container_or_an_encoder_cannot_hold_becomes_the_nearest(
     clip = pan_zoom(3, 72, 96).frames
     write_video(tmp_path / "source.mkv", clip, sound=False, **source)
     with VideoRewriter(VideoSource(tmp_path / "source.mkv"), tmp_path / f"target{target}") as video:
-        for pixels in video.frames():
+        for _, pixels in video.frames():
             video.write(pixels)
     found = contents(tmp_path / f"target{target}")
     assert (found["codec"].removeprefix("lib"), found["format"]) == (codec, pix_fmt)
@@ -194,14 +194,14 @@ def test_what_a_container_or_an_encoder_cannot_hold_becomes_the_nearest(
 def test_frames_are_counted_before_they_are_read(folder: Path) -> None:
     with VideoRewriter(VideoSource(folder / "clip.mp4"), folder / "out.mp4") as video:
         assert video.frame_count == 12
-        for pixels in video.frames():
+        for _, pixels in video.frames():
             video.write(pixels)
 
 
 def test_a_failure_leaves_no_file_behind(folder: Path) -> None:
     def write_one_frame() -> None:
         with VideoRewriter(VideoSource(folder / "clip.mp4"), folder / "out.mp4") as video:
-            video.write(next(video.frames()))
+            video.write(next(video.frames())[1])
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):

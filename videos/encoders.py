@@ -20,6 +20,21 @@ _SAME = {
     "ffv1": "ffv1",
     "prores": "prores_ks",
 }
+# What pages and players open.
+_CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+# For each codec the containers it is found in, the most usual first, and last the one that holds any sound beside it.
+_HOLDERS = {
+    "h264": (".mp4", ".m4v", ".mov", ".mkv"),
+    "h265": (".mp4", ".m4v", ".mov", ".mkv"),
+    "vp9": (".mp4", ".webm", ".mkv"),
+    "av1": (".mp4", ".webm", ".mkv"),
+    "prores": (".mov", ".mkv"),
+    "ffv1": (".mkv",),
+}
+
+
+class ContainerError(ValueError):
+    """A container of some kind cannot hold what is to be in it; another may."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,8 @@ class VideoEncoding:
         """The names of encoder and pixel format for an opened ``output``: of the codec, if it can be, and of no fewer bits.
 
         Raises:
-            ValueError: there is none, or none of the codec that is asked for.
+            ContainerError: the container cannot hold it.
+            ValueError: the codec that is asked for has fewer bits.
         """
         others = ("libvpx-vp9", "libsvtav1") if target.suffix.lower() == ".webm" else ("libx264", "libx265")
         names = (_SAME.get(decoder, others[0]), *others) if self.codec is None else (CODECS[self.codec],)
@@ -57,8 +73,17 @@ class VideoEncoding:
             best: Any = find_best_pix_fmt_of_list(known, like.name.replace("yuvj", "yuv"))
             if name in supported and not best[1] & PixFmtLoss.DEPTH:
                 return name, best[0].name
-        if self.codec is not None and CODECS[self.codec] not in supported:
-            raise ValueError(f"{target}: {target.suffix} cannot hold {self.codec}; .mkv can")
-        held = self.codec or target.suffix
-        advice = "ffv1 can" if self.codec else ".mkv can"
-        raise ValueError(f"{target}: {held} cannot hold {like.components[0].bits} bits a channel here; {advice}")
+        bits = f"{like.components[0].bits} bits a channel"
+        if self.codec is None:
+            raise ContainerError(f"{target}: {target.suffix} cannot hold {bits} here; .mkv can")
+        if CODECS[self.codec] not in supported:
+            raise ContainerError(f"{target}: {target.suffix} cannot hold {self.codec}; .mkv can")
+        raise ValueError(f"codec: expected one that holds {bits}, as ffv1 does, got {self.codec}")
+
+
+def suffixes_for(source: Path, codec: str | None) -> list[str]:
+    """The endings of files that can hold a video of a codec, None for the source's, what the source has first if it can."""
+    own = source.suffix.lower() if source.suffix.lower() in _CONTAINERS else ".mp4"
+    if codec is None:
+        return [own, ".mkv"]
+    return [*dict.fromkeys(suffix for suffix in (own, *_HOLDERS[codec]) if suffix in _HOLDERS[codec])]

@@ -48,7 +48,7 @@ class VideoRewriter:
         with contextlib.ExitStack() as stack:
             found = self._found = self._source.survey()
             self._decoder = Decoder(found)
-            first = next(self._decoded(Decoder(found)), None)
+            _, first = next(self._decoded(), (0, None))
             if first is None:
                 raise OSError(found.damage(range(len(found.stamps))))
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=hidden_prefix(), dir=self._path.parent))
@@ -73,12 +73,12 @@ class VideoRewriter:
                 self._target.finish()
                 self._unfinished.replace(self._path)
 
-    def measured(self) -> Iterator[Tensor]:
-        """Yield the frames that :meth:`frames` does, before that or after."""
-        return ahead(pixels_of(frame) for frame in self._decoded(Decoder(self._found)))
+    def measured(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield what :meth:`frames` does, before that or after."""
+        return ahead((place, pixels_of(frame)) for place, frame in self._decoded())
 
-    def frames(self) -> Iterator[Tensor]:
-        """Yield upright frames, float32 ``[H, W, 3]`` in [0, 1], and carry over what else is in the file as it comes up."""
+    def frames(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield upright frames, float32 ``[H, W, 3]`` in [0, 1], each with its place; carry over what else is in the file."""
         return self._reading
 
     def write(self, pixels: Tensor) -> None:
@@ -89,16 +89,15 @@ class VideoRewriter:
         """Once all frames are read: where the source is damaged, and what is left out for that; None for nowhere."""
         return self._decoder.damage()
 
-    def _decoded(self, decoder: Decoder) -> Iterator[av.VideoFrame]:
+    def _decoded(self) -> Iterator[tuple[int, Any]]:
         with self._source.opened() as (container, stream):
-            for _, frame in decoder.frames(stream, self._source.packets(container, [stream])):
-                yield frame
+            yield from Decoder(self._found).frames(stream, self._source.packets(container, [stream]))
 
-    def _read(self) -> Iterator[Tensor]:
+    def _read(self) -> Iterator[tuple[int, Tensor]]:
         with plain_errors(self._source.path):
-            for time, frame in self._decoder.frames(self._video, self._demux()):
-                self._times.append(time)
-                yield pixels_of(frame)
+            for place, frame in self._decoder.frames(self._video, self._demux()):
+                self._times.append(self._found.stamps[place] * self._found.unit)
+                yield place, pixels_of(frame)
 
     def _demux(self) -> Iterator[Any]:
         """Yield what belongs to the video, and keep what belongs to the other streams."""

@@ -105,8 +105,8 @@ class Decoder:
         known = lost if broken or not self._hides else []
         return self._found.damage(known, () if lost else self._failures)
 
-    def frames(self, stream: Any, packets: Iterable[Any]) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        """The frames and their times in seconds; those are left out that are damaged, as far as that can be seen."""
+    def frames(self, stream: Any, packets: Iterable[Any]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The frames, each with its place among all; those are left out that are damaged, as far as that can be seen."""
         found, self._hides = self._found, stream.codec_context.name == "vp8"
         count = len(found.stamps)
         # A numbered file is decoded from its first frame on.
@@ -124,7 +124,7 @@ class Decoder:
                 self._failures.append(place)
             elif shown and place not in self._seen:
                 self._seen.add(place)
-                yield found.stamps[place] * found.unit, frame
+                yield place, frame
             place += frame is not None or found.numbered
 
     def _decoded(self, stream: Any, packets: Iterable[Any]) -> Iterator[tuple[Any, bool]]:

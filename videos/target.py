@@ -8,7 +8,7 @@ import av
 from torch import Tensor
 
 from . import svt_av1
-from .encoders import VideoEncoding
+from .encoders import ContainerError, VideoEncoding
 from .pixels import FULL, frame_of, pixels_of
 from .rates import encoder_options
 from .survey import Survey
@@ -19,7 +19,7 @@ _UNSPECIFIED = 2  # matrix coefficients
 class VideoTarget:
     """An opened container that becomes the file ``path``, with what is known of the video it is made of.
 
-    Errors are a ValueError for what a container of this kind cannot hold, and those of FFmpeg.
+    Errors are a :class:`ContainerError` and those of FFmpeg.
     """
 
     def __init__(self, path: Path, output: Any, found: Survey, begin: Fraction) -> None:
@@ -41,7 +41,7 @@ class VideoTarget:
                 self._output.start_encoding()
         except av.error.ArgumentError as error:
             held = ", ".join(stream.codec_context.codec.canonical_name for stream in self._output.streams)
-            raise ValueError(f"{self._path}: {self._path.suffix} cannot hold {held} together; .mkv can") from error
+            raise ContainerError(f"{self._path}: {self._path.suffix} cannot hold {held} together; .mkv can") from error
 
     @property
     def copied(self) -> list[int]:
@@ -57,10 +57,11 @@ class VideoTarget:
 
     def copy(self, packet: Any) -> None:
         """Write a packet of a stream that is taken over, unless it belongs to what is cut off before the first frame."""
-        if self._begin and packet.pts * packet.time_base < self._begin:
-            return
-        shift = round(self._begin / packet.time_base)
-        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        if self._begin:
+            if packet.pts is None or packet.pts * packet.time_base < self._begin:
+                return
+            shift = round(self._begin / packet.time_base)
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
         packet.stream = self._copies[packet.stream.index]
         self._output.mux(packet)
 
@@ -76,7 +77,7 @@ class VideoTarget:
         except ValueError as error:
             kind = {"audio": "sound", "subtitle": "subtitles"}[stream.type]
             held = f"{self._path.suffix} cannot hold {kind} in {stream.codec_context.codec.canonical_name}"
-            raise ValueError(f"{self._path}: {held}; .mkv can") from error
+            raise ContainerError(f"{self._path}: {held}; .mkv can") from error
         copy.metadata.update(stream.metadata)
         return copy
 
