@@ -17,6 +17,7 @@ from torch import Tensor
 
 ACCURATE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 UNIT = Fraction(1, 1000)
+MATRICES = {1: Colorspace.ITU709, 9: Colorspace.BT2020}
 
 
 def make_video(
@@ -31,8 +32,12 @@ def make_video(
     unit: Fraction = UNIT,
     frames: Tensor | None = None,
     ratio: Fraction | None = None,
+    tags: tuple[int, int, int] | None = None,
 ) -> None:
-    """Write frames ``[T, H, W, 3]``, or a pan over a photo, which are shown at ``stamps``, in units of ``unit`` seconds."""
+    """Write frames ``[T, H, W, 3]``, or a pan over a photo, which are shown at ``stamps``, in units of ``unit`` seconds.
+
+    ``tags``: primaries, transfer and matrix coefficients (ISO/IEC 23091-2); by default only the matrix of Rec. 709 is written.
+    """
     if frames is None:
         frames = pan_zoom(len(stamps), *size).frames
     rate = Fraction(len(stamps) - 1, stamps[-1] - stamps[0]) / unit
@@ -45,7 +50,11 @@ def make_video(
             video.codec_context.max_b_frames = 0
         if ratio:
             video.codec_context.sample_aspect_ratio = ratio
-        video.codec_context.colorspace = 1
+        matrix = MATRICES[tags[2] if tags else 1]
+        if tags:
+            video.codec_context.color_primaries, video.codec_context.color_trc, video.codec_context.colorspace = tags
+        else:
+            video.codec_context.colorspace = 1
         # The formats named yuvj are in full range.
         range_ = video.codec_context.color_range = 2 if pix_fmt.startswith("yuvj") else 1
         audio: Any = output.add_stream(sound, rate=48000, layout="mono") if sound else None
@@ -56,7 +65,7 @@ def make_video(
         for stamp, pixels in zip(stamps, frames, strict=True):
             values = (pixels.numpy() * 65535).round().astype(np.uint16)
             frame = av.VideoFrame.from_ndarray(values, format="rgb48le")
-            both = {"src_colorspace": Colorspace.ITU709, "dst_colorspace": Colorspace.ITU709}
+            both = {"src_colorspace": matrix, "dst_colorspace": matrix}
             ranges = {"src_color_range": 2, "dst_color_range": range_}
             frame = frame.reformat(format=pix_fmt, interpolation=ACCURATE, **both, **ranges)
             frame.pts, frame.time_base = stamp, unit
@@ -85,10 +94,11 @@ def read_video(path: Path) -> dict[str, Any]:
         stamps = []
         for frame in container.decode(stream):
             full = 2 if frame.format.name.startswith("yuvj") or frame.color_range == 2 else 1
-            matrix = Colorspace.ITU709 if frame.colorspace == 1 else Colorspace.ITU601
+            matrix = MATRICES.get(frame.colorspace, Colorspace.ITU601)
             both = {"src_colorspace": matrix, "dst_colorspace": matrix, "src_color_range": full, "dst_color_range": 2}
-            rgb = frame.reformat(format="rgb48le", interpolation=ACCURATE, **both).to_ndarray()
-            frames.append(torch.from_numpy(np.rot90(rgb, frame.rotation // 90).astype(np.float32) / 65535))
+            name, highest = ("rgb48le", 65535) if frame.format.components[0].bits > 8 else ("rgb24", 255)
+            rgb = frame.reformat(format=name, interpolation=ACCURATE, **both).to_ndarray()
+            frames.append(torch.from_numpy(np.rot90(rgb, frame.rotation // 90).astype(np.float32) / highest))
             stamps.append(frame.pts * frame.time_base)
         found = {
             "frames": torch.stack(frames) if frames else torch.zeros(0, 0, 0, 3),

@@ -63,6 +63,10 @@ class VideoEncoding:
         others = ("libvpx-vp9", "libsvtav1") if target.suffix.lower() == ".webm" else ("libx264", "libx265")
         names = (_SAME.get(decoder, others[0]), *others) if self.codec is None else (CODECS[self.codec],)
         like = av.VideoFormat(self.pixel_format or source_format)
+        if self.codec == "ffv1":
+            # What is asked for is no loss, which fewer samples of color would be.
+            bits = like.components[0].bits
+            like = av.VideoFormat("gbrp" if bits <= 8 else f"gbrp{min(bits + bits % 2, 16)}le")
         supported = output.supported_codecs
         if output.format.name == "mov":
             # FFmpeg lists these, but writes them into MP4 only.

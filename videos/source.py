@@ -52,7 +52,11 @@ class VideoSource:
             # Frames of AVI are counted from the first.
             if self.start and container.format.name != "avi":
                 container.seek(_units(self.start, stream), stream=stream)
-            yield container, stream
+            try:
+                yield container, stream
+            finally:
+                # Threads that still decode would wait for Python to tell of an error, and it for them when they are ended.
+                stream.codec_context.flush_buffers()
 
     def packets(self, container: Any, streams: list[Any]) -> Iterator[Any]:
         """The packets of streams, until all have come to the end of what is shown."""

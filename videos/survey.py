@@ -1,6 +1,7 @@
 """What a video file holds, found by reading it without decoding, and where it is damaged."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +14,7 @@ import av
 
 # Places of damage that are told in one line.
 _TOLD = 5
+_log = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -113,16 +115,18 @@ def survey(path: Path, container: Any, stream: Any, start: int = 0, end: int | N
 @contextlib.contextmanager
 def complaints(name: str) -> Iterator[Callable[[], int]]:
     """Count the errors that a part of FFmpeg of this name goes on after, and tells to its log only."""
-    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)
-    try:
-        # Decoders have threads.
-        with av.logging.Capture(local=False) as logs:
-            yield lambda: sum(who == name for _, who, _ in logs)
-    finally:
-        av.logging.set_skip_repeated(skips)
-        av.logging.set_level(level)
+    # One at a time, since there is one log for all, whose level is put back.
+    with _log:
+        level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+        av.logging.set_level(av.logging.ERROR)
+        av.logging.set_skip_repeated(False)
+        try:
+            # Decoders have threads.
+            with av.logging.Capture(local=False) as logs:
+                yield lambda: sum(who == name for _, who, _ in logs)
+        finally:
+            av.logging.set_skip_repeated(skips)
+            av.logging.set_level(level)
 
 
 @contextlib.contextmanager

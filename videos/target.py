@@ -13,7 +13,7 @@ from .pixels import FULL, frame_of, pixels_of
 from .rates import encoder_options
 from .survey import Survey
 
-_UNSPECIFIED = 2  # matrix coefficients
+_RGB, _UNSPECIFIED = 0, 2  # matrix coefficients
 
 
 class VideoTarget:
@@ -100,6 +100,11 @@ class VideoTarget:
         if ratio := source.sample_aspect_ratio:
             encoder.sample_aspect_ratio = 1 / ratio if frame.rotation % 180 else ratio
         encoder.color_primaries, encoder.color_trc = source.color_primaries, source.color_trc
-        encoder.colorspace = _UNSPECIFIED if frame.format.is_rgb and not encoder.format.is_rgb else source.colorspace
-        encoder.color_range = FULL if frame.format.name.startswith("yuvj") else source.color_range
+        encoder.colorspace, encoder.color_range = source.colorspace, source.color_range
+        if encoder.format.is_rgb and not frame.format.is_rgb:
+            encoder.colorspace, encoder.color_range = _RGB, FULL
+        elif frame.format.is_rgb and not encoder.format.is_rgb:
+            encoder.colorspace = _UNSPECIFIED
+        if frame.format.name.startswith("yuvj"):
+            encoder.color_range = FULL
         return encoder

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from io import BytesIO
+from pathlib import Path
 from typing import Any, ClassVar
 
 import folder_paths
 import torch
+from comfy_api.latest import InputImpl
 from torch import Tensor
 
 # As some packs do that are loaded after others, which loses the folders of those.
@@ -50,6 +54,39 @@ class ProbeSave:
         return {}
 
 
+class ProbeSaveVideo:
+    """A copy of the file that a VIDEO is."""
+
+    RETURN_TYPES: ClassVar[tuple[str, ...]] = ()
+    FUNCTION = "run"
+    CATEGORY = "probe"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"video": ("VIDEO",), "folder": ("STRING", {})}}
+
+    def run(self, video: Any, folder: str) -> dict[str, Any]:
+        path = Path(video.get_stream_source())
+        shutil.copy(path, Path(folder, "result").with_suffix(path.suffix))
+        return {}
+
+
+class ProbeVideoInMemory:
+    """A VIDEO that is the content of a file, as some nodes hand over what they have downloaded."""
+
+    RETURN_TYPES = ("VIDEO",)
+    FUNCTION = "run"
+    CATEGORY = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {"path": ("STRING", {})}}
+
+    def run(self, path: str) -> tuple[Any]:
+        return (InputImpl.VideoFromFile(BytesIO(Path(path).read_bytes())),)
+
+
 class ProbeText:
     """A text where a node has a choice."""
 
@@ -66,4 +103,6 @@ class ProbeText:
         return (text,)
 
 
-NODE_CLASS_MAPPINGS = {"ProbeLoad": ProbeLoad, "ProbeLoadMask": ProbeLoadMask, "ProbeSave": ProbeSave, "ProbeText": ProbeText}
+NODE_CLASS_MAPPINGS = {
+    node.__name__: node for node in (ProbeLoad, ProbeLoadMask, ProbeSave, ProbeSaveVideo, ProbeVideoInMemory, ProbeText)
+}
