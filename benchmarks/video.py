@@ -102,22 +102,25 @@ def length(mode: str, rounds: int) -> float:
     return statistics.median(seconds[1000]) / statistics.median(seconds[100])
 
 
-def write_clip(path: Path, seconds: int) -> None:
-    """Write a 720p video with an uneven frame rate around 24, and with sound."""
+def write_clip(path: Path, seconds: int, width: int = 1280, height: int = 720, grain: float = 0) -> None:
+    """Write a video with an uneven frame rate around 24, with sound, and with so many levels of noise as a camera has."""
     import av
 
-    wide = (photo("astronaut", 720 + 96, 1280 + 96) * 255).round().byte().numpy()
+    wide = photo("astronaut", height + 96, width + 96).mul_(255).round_().numpy()
     noise = np.random.default_rng(0)
+    grains = [noise.normal(size=(height, width, 3)).astype(np.float32) * grain for _ in range(8 if grain else 0)]
     with av.open(str(path), "w") as container:
         video: Any = container.add_stream("libx264", options={"preset": "ultrafast", "crf": "18"})
-        video.width, video.height, video.pix_fmt = 1280, 720, "yuv420p"
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.time_base = video.codec_context.time_base = Fraction(1, 24000)
         sound: Any = container.add_stream("aac", rate=48000, layout="stereo")
         stamp = 0
         for index in range(24 * seconds):
             step = index * 96 // (24 * seconds)
-            picture = np.ascontiguousarray(wide[step:, step:][:720, :1280])
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            picture = wide[step:, step:][:height, :width]
+            if grains:
+                picture = np.clip(picture + np.roll(grains[index % 8], index * 37, axis=1), 0, 255)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture.astype(np.uint8)), format="rgb24")
             frame.pts, frame.time_base = stamp, Fraction(1, 24000)
             stamp += 1001 if index % 7 else 994
             container.mux(video.encode(frame))

@@ -149,9 +149,9 @@ def test_masks(comfyui: ComfyUI) -> None:
     load = {"mask": {"class_type": "LoadVideo", "inputs": {"file": film.name}}}
     result = read_video(match(comfyui, source, load, image_mask=["mask", 0], codec="ffv1"))["frames"]
     # Where brightness is summed up of three colors, white is 1 but for its last bit.
-    assert float((result - expected).abs().max()) <= 0.52 / 255
+    assert float((result - expected).abs().max()) <= 0.6 / 255
     result = read_video(match(comfyui, source, load, change_mask=["mask", 0], codec="ffv1"))["frames"]
-    assert float((result - matched(source, change_mask=masks)).abs().max()) <= 0.52 / 255
+    assert float((result - matched(source, change_mask=masks)).abs().max()) <= 0.6 / 255
     few = {"mask": {"class_type": "ProbeLoadMask", "inputs": {"path": str(comfyui.save(masks[:5]))}}}
     with pytest.raises(RuntimeError, match=r"image_mask: expected .*24.*got"):
         match(comfyui, source, few, image_mask=["mask", 0])

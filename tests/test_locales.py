@@ -20,7 +20,7 @@ SAME = {
     "pt-BR": {"normal", "retina", "linear", "fade"},
 }
 # Options that are names, and the same in every language.
-NAMES = {"rgb", "lab", "oklab", "ycbcr", "cpu", "gpu"}
+NAMES = {"rgb", "lab", "oklab", "ycbcr", "cpu", "gpu", "h264", "h265", "vp9", "av1", "prores", "ffv1"}
 SCRIPTS: dict[str, Callable[[str], bool]] = {
     "zh": lambda text: bool(re.search("[\u4e00-\u9fff]", text)),
     "zh-TW": lambda text: bool(re.search("[\u4e00-\u9fff]", text)),
