@@ -106,6 +106,9 @@ LAYOUTS = {
     "Repair the tone of a tiled upscale": split("Upscaled: each tile in its own tone", "Repaired: in the tone of the original"),
     "Grade an EXR": split("As it is, cut off at 1", "Graded, cut off at 1"),
     "Equalize a clip in cells": rows([("Above as it is, below in cells", 0)]),
+    "A long clip, one look": rows(
+        [("As it is", 0), ("In the look of the reference", 0)], [("As it is", 47), ("In the look of the reference", 47)]
+    ),
     "Touch up with curves": split("As it is", "By the curves"),
 }
 

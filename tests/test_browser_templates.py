@@ -12,7 +12,7 @@ from workflows import BLUEPRINTS, TEMPLATES, template
 pytestmark = [pytest.mark.browser, pytest.mark.comfyui]
 
 PACK = "comfyui-histogram-match"
-SHOWING = ("PreviewImage", "SaveImage", "SaveAnimatedWEBP", "MaskPreview")
+SHOWING = ("PreviewImage", "SaveImage", "SaveAnimatedWEBP", "SaveVideo", "MaskPreview")
 # Of ComfyUI's own templates. The browser shows them first, with videos, which takes seconds without a GPU.
 OTHERS = "**/templates/index*.json"
 
@@ -75,6 +75,22 @@ def test_every_template_runs_at_once(open_editor: OpenEditor, category: str) -> 
         for node in nodes:
             if node["type"] in SHOWING and not node["muted"]:
                 assert shown[node["id"]]["images"], (name, node)
+
+
+def test_a_video_is_shown_and_plays(open_editor: OpenEditor, category: str) -> None:
+    editor = open_editor()
+    editor.page.route(OTHERS, lambda route: route.fulfill(json=[]))
+    open_template(editor, category, "A long clip, one look")
+    run(editor)
+    # Both are loaded as far as a picture is shown, in their size, for as long as they last.
+    editor.page.wait_for_function(
+        "() => [...document.querySelectorAll('video')].filter(one => one.readyState >= 2).length >= 2"
+    )
+    videos = editor.evaluate(
+        "() => [...document.querySelectorAll('video')].map(one => [one.videoWidth, one.duration, one.error])"
+    )
+    assert all(width > 0 and error is None for width, _, error in videos)
+    assert [duration for _, duration, _ in videos] == pytest.approx([4.0] * len(videos), abs=0.1)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in BLUEPRINTS])

@@ -19,6 +19,7 @@ PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NODES = {
     "ImageHistogramMatch",
+    "VideoHistogramMatch",
     "ImageHistogramSpecify",
     "ReferenceHistogram",
     "ColorTransformFit",
@@ -31,6 +32,7 @@ NODES = {
 }
 # Of ComfyUI itself, in every version that the pack runs in, but for SaveImageAdvanced, which is of 2026.
 CORE_NODES = {
+    "CreateVideo",
     "EmptyImage",
     "FeatherMask",
     "ImageBatch",
@@ -48,6 +50,7 @@ CORE_NODES = {
     "SaveAnimatedWEBP",
     "SaveImage",
     "SaveImageAdvanced",
+    "SaveVideo",
     "SolidMask",
     "ThresholdMask",
 }

@@ -18,7 +18,12 @@ from workflows import NOTES, TEMPLATES, inputs_of, read, run_workflow, template,
 pytestmark = pytest.mark.comfyui
 
 # Nodes that ComfyUI before 2026 has not.
-NEEDS_2026 = {"Touch up with curves": "ImageCurvesApply", "Grade an EXR": "SaveImageAdvanced"}
+NEEDS_2026 = {
+    "Touch up with curves": "ImageCurvesApply",
+    "Grade an EXR": "SaveImageAdvanced",
+    # Save Video had other inputs before.
+    "A long clip, one look": "SaveImageAdvanced",
+}
 PANELS = ("ImageHistogramMatch", "ImageHistogramSpecify", "ColorTransformFit")
 
 
@@ -96,7 +101,7 @@ def test_each_template_has_a_small_picture_of_its_own() -> None:
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_titles_can_be_file_names_everywhere(path: Path) -> None:
-    assert all(character.isascii() and (character.isalnum() or character == " ") for character in path.stem)
+    assert all(character.isascii() and (character.isalnum() or character in " ,") for character in path.stem)
     assert path.stem[0].isupper()
 
 
@@ -238,3 +243,15 @@ def test_a_clip_is_equalized_in_cells(server: ComfyUI) -> None:
         sample_photo("rocket", "pan", 24), Uniform(), color_space="oklab", source_stats="smoothed", window=24, grid=8, clip=2.5
     )
     assert np.abs(after - pixels(expected)).max() <= 1
+
+
+def test_a_long_clip_gets_one_look(server: ComfyUI) -> None:
+    shown = run_template(server, "A long clip, one look")
+    before, after = (shown[title] for title in ("As it is", "In the look of the reference"))
+    assert len(before) == len(after) == 48
+    clip, look = (torch.from_numpy(pictures) / 255 for pictures in (before, shown["The look"]))
+    expected = pixels(match_images(clip, look, source_stats="smoothed"))
+    # Both are encoded with loss.
+    assert np.abs(after.mean((0, 1, 2)) - expected.mean((0, 1, 2))).max() <= 2
+    assert np.abs(after - expected).mean() <= 6
+    assert np.abs(before.mean((0, 1, 2)) - after.mean((0, 1, 2))).max() >= 20

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from comfyui_location import ROOT
 from comfyui_server import ComfyUI
@@ -114,6 +115,9 @@ def run_workflow(comfyui: ComfyUI, workflow: dict[str, Any]) -> dict[str, np.nda
 
 
 def frames_of(path: Path) -> list[np.ndarray]:
-    """The frames of a picture or an animation, each ``[H, W, C]``."""
+    """The frames of a picture, an animation or a video, each ``[H, W, C]``."""
+    if path.suffix == ".mp4":
+        with av.open(str(path)) as container:
+            return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     with Image.open(path) as opened:
         return [np.array(frame.convert("RGB")) for frame in ImageSequence.Iterator(opened)]
