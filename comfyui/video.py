@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..clip.settings import MatchSettings
 from ..methods.table import METHODS
+from ..videos.codecs import CODECS
 from ..videos.requirement import missing_pyav
 from .inputs import (
     REFERENCE,
@@ -34,7 +35,7 @@ from .inputs import (
 from .panel import told
 
 _SOURCE = "as source"
-_CODECS = (_SOURCE, "h264", "h265", "vp9", "av1", "prores", "ffv1")
+_CODECS = (_SOURCE, *CODECS)
 _AS_LARGE = -1
 
 

@@ -8,7 +8,8 @@ from uuid import uuid4
 
 from comfy_api.latest import Input
 
-from ..videos.encoders import ContainerError, VideoEncoding, suffixes_for
+from ..videos.codecs import suffixes_for
+from ..videos.encoders import ContainerError, VideoEncoding
 from ..videos.lossless import write_lossless
 from ..videos.rewriter import VideoRewriter
 from ..videos.source import VideoSource

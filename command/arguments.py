@@ -12,6 +12,7 @@ from ..clip.settings import RANGES, REFERENCE_STATS, SOURCE_STATS, MatchSettings
 from ..luts.kinds import SIZES, SUFFIXES
 from ..methods.table import COLOR_SPACES, METHODS
 from ..methods.targets import LinearStretch, Normal, Uniform
+from ..videos.codecs import CODECS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +126,8 @@ def _add_files(group: argparse._ActionsContainer) -> None:
     group.add_argument("--dry-run", action="store_true", help="say what would be written, and exit")
     quality = "1 to 100, of JPEG, WebP and AVIF; default: the source's own, where it can be read"
     group.add_argument("--quality", type=int, metavar="N", help=quality)
+    codec = "codec of video; ffv1 loses nothing; default: the source's, where there is an encoder"
+    group.add_argument("--codec", choices=CODECS, help=codec)
     group.add_argument("--crf", type=int, metavar="N", help="constant rate factor of video, less is better; default: as large")
     sheet = "also write a picture of sources, references and results side by side"
     group.add_argument("--contact-sheet", metavar="FILE", help=sheet)

@@ -39,12 +39,12 @@ def read_clip_header(path: Path) -> ImageHeader:
     return ImageHeader(Metadata(), Encoding("video")) if is_video(path) else read_header(path)
 
 
-def rewrite_clip(source: Path, target: Path, quality: int | None, crf: int | None) -> Any:
+def rewrite_clip(source: Path, target: Path, quality: int | None, codec: str | None, crf: int | None) -> Any:
     """A context manager that writes a clip anew, a ``VideoRewriter`` or an :class:`AnimationRewriter`."""
     if is_video(source):
         from ..videos.encoders import VideoEncoding
         from ..videos.rewriter import VideoRewriter
         from ..videos.source import VideoSource
 
-        return VideoRewriter(VideoSource(source), target, VideoEncoding(crf=crf))
+        return VideoRewriter(VideoSource(source), target, VideoEncoding(codec, crf))
     return AnimationRewriter(source, target, quality)

@@ -33,7 +33,8 @@ class Job:
     """How to match, where to compute, which references and upright masks ``[H, W]``, and what becomes of files that exist.
 
     All files go through a ``transform``, if there is one. Unless ``ignore_alpha``, transparent pixels are not measured.
-    ``quality`` from 1 to 100 is that of lossy image files, ``crf`` that of videos. A ``plot`` is shown all that is matched.
+    ``quality`` from 1 to 100 is that of lossy image files, ``codec`` and ``crf`` are those of videos. A ``plot`` is shown all
+    that is matched.
     """
 
     settings: MatchSettings
@@ -47,6 +48,7 @@ class Job:
     ranks: Ranks
     ignore_alpha: bool = False
     quality: int | None = None
+    codec: str | None = None
     crf: int | None = None
     change_mask: Tensor | None = None
     transform: Transform | None = None

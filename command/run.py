@@ -93,8 +93,9 @@ def _check(options: argparse.Namespace, settings: MatchSettings, files: Files, r
             raise ValueError(f"argument --quality: expected 1 to 100, got {options.quality}")
         if not any(IMAGE_KINDS.get(target.suffix.lower()) in LOSSY_KINDS for target in images):
             raise ValueError("argument --quality: expected JPEG, WebP or AVIF files to write, got none")
-    if options.crf is not None and not videos:
-        raise ValueError("argument --crf: expected videos among the sources, got none")
+    for name in ("codec", "crf"):
+        if getattr(options, name) is not None and not videos:
+            raise ValueError(f"argument --{name}: expected videos among the sources, got none")
     if (videos or any(map(is_video, files.references))) and (missing := missing_pyav()):
         raise ValueError(missing)
     if options.resume and any(source == target for source, target in files.pairs):

@@ -30,7 +30,7 @@ def match_video_file(job: Job, pair: Pair) -> int:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 header = read_clip_header(source)
                 metadata = header.metadata
-                with rewrite_clip(source, target, job.quality_for(target), job.crf) as video:
+                with rewrite_clip(source, target, job.quality_for(target), job.codec, job.crf) as video:
                     rewrite(
                         video,
                         lambda decoded: frames(decoded, metadata),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -280,3 +281,35 @@ def test_a_ramp_of_ten_bits_keeps_its_levels(folder: Path) -> None:
     made = read_video(folder / "b.mkv")
     assert (made["codec"], made["bits"]) == ("ffv1", 10)
     assert min(len(channel.unique()) for channel in made["frames"][0].unbind(-1)) >= 1000
+
+
+@pytest.mark.parametrize(("codec", "name"), [("h265", "hevc"), ("ffv1", "ffv1")])
+def test_a_codec_can_be_asked_for(folder: Path, codec: str, name: str) -> None:
+    make_video(folder / "clip.mp4", options=FINE, sound="aac")
+    assert main(["clip.mp4", "-r", "look.png", "-o", "out.mkv", "--codec", codec, "-m", "mkl"]) == 0
+    found, source = read_video(folder / "out.mkv"), read_video(folder / "clip.mp4")
+    assert (found["codec"], found["bits"], found["sound"]) == (name, 8, source["sound"])
+    expected = match_images(source["frames"], torch.from_numpy(LOOK.astype(np.float32))[None] / 255, "mkl")
+    assert float((found["frames"] - expected).abs().max()) <= (0.52 / 255 if codec == "ffv1" else 1)
+
+
+def test_a_codec_that_a_container_cannot_hold_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_video(folder / "clip.mp4")
+    assert main(["clip.mp4", "-r", "look.png", "-o", "out.webm", "--codec", "ffv1"]) == 1
+    assert capsys.readouterr().err == "out.webm: .webm cannot hold ffv1; .mkv can\n"
+    assert not (folder / "out.webm").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_file_that_cannot_grow_is_told_and_not_there(folder: Path) -> None:
+    make_video(folder / "clip.mkv", "ffv1", stamps=range(0, 2400, 40), size=(240, 320))
+    script = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))
+from comfyui_histogram_match.command.run import main
+sys.exit(main(["clip.mkv", "-r", "look.png", "-o", "out.mkv"]))
+"""
+    status, written = python(script, folder)
+    assert status == 1
+    assert "out.mkv: File too large" in written
+    assert sorted(path.name for path in folder.iterdir()) == ["clip.mkv", "look.png"]

@@ -7,8 +7,8 @@ from typing import Any
 import av
 from av.codec import PixFmtLoss, find_best_pix_fmt_of_list
 
-CODECS = {"h264": "libx264", "h265": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1", "prores": "prores_ks", "ffv1": "ffv1"}
-"""The codecs that can be asked for, and their encoders. FFV1 is lossless."""
+from .codecs import CODECS
+
 # The encoder for what a decoder of this name reads.
 _SAME = {
     "h264": "libx264",
@@ -19,17 +19,6 @@ _SAME = {
     "libdav1d": "libsvtav1",
     "ffv1": "ffv1",
     "prores": "prores_ks",
-}
-# What pages and players open.
-_CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-# For each codec the containers it is found in, the most usual first, and last the one that holds any sound beside it.
-_HOLDERS = {
-    "h264": (".mp4", ".m4v", ".mov", ".mkv"),
-    "h265": (".mp4", ".m4v", ".mov", ".mkv"),
-    "vp9": (".mp4", ".webm", ".mkv"),
-    "av1": (".mp4", ".webm", ".mkv"),
-    "prores": (".mov", ".mkv"),
-    "ffv1": (".mkv",),
 }
 
 
@@ -77,17 +66,9 @@ class VideoEncoding:
             best: Any = find_best_pix_fmt_of_list(known, like.name.replace("yuvj", "yuv"))
             if name in supported and not best[1] & PixFmtLoss.DEPTH:
                 return name, best[0].name
-        bits = f"{like.components[0].bits} bits a channel"
+        held = f"{like.components[0].bits} bits a channel"
         if self.codec is None:
-            raise ContainerError(f"{target}: {target.suffix} cannot hold {bits} here; .mkv can")
+            raise ContainerError(f"{target}: {target.suffix} cannot hold {held} here; .mkv can")
         if CODECS[self.codec] not in supported:
             raise ContainerError(f"{target}: {target.suffix} cannot hold {self.codec}; .mkv can")
-        raise ValueError(f"codec: expected one that holds {bits}, as ffv1 does, got {self.codec}")
-
-
-def suffixes_for(source: Path, codec: str | None) -> list[str]:
-    """The endings of files that can hold a video of a codec, None for the source's, what the source has first if it can."""
-    own = source.suffix.lower() if source.suffix.lower() in _CONTAINERS else ".mp4"
-    if codec is None:
-        return [own, ".mkv"]
-    return [*dict.fromkeys(suffix for suffix in (own, *_HOLDERS[codec]) if suffix in _HOLDERS[codec])]
+        raise ValueError(f"codec: expected one that holds {held}, as ffv1 does, got {self.codec}")

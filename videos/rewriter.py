@@ -54,17 +54,17 @@ class VideoRewriter:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=hidden_prefix(), dir=self._path.parent))
             self._unfinished = Path(folder) / self._path.name
             self._input, self._video = stack.enter_context(self._source.opened())
-            with plain_errors(self._path):
-                output = stack.enter_context(av.open(str(self._unfinished), "w"))
-                begin = found.stamps[0] * found.unit if self._source.trimmed else Fraction(0)
-                self._target = VideoTarget(self._path, output, found, begin)
-                self._target.open(self._input, self._video, first, self._encoding)
+            stack.enter_context(plain_errors(self._path))
+            output = stack.enter_context(av.open(str(self._unfinished), "w"))
+            begin = found.stamps[0] * found.unit if self._source.trimmed else Fraction(0)
+            self._target = VideoTarget(self._path, output, found, begin)
+            self._target.open(self._input, self._video, first, self._encoding)
             self._behind, self._reading = Behind(), ahead(self._read())
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._stack, plain_errors(self._path):
+        with self._stack:
             # Both threads end before what they work on is closed.
             self._reading.close()
             self._behind.end(drop=kind is not None)
@@ -109,9 +109,8 @@ class VideoRewriter:
                 self._packets.append(packet)
 
     def _write(self, pixels: Tensor) -> None:
-        with plain_errors(self._path):
-            self._copy_packets()
-            self._target.encode(pixels, self._times.popleft())
+        self._copy_packets()
+        self._target.encode(pixels, self._times.popleft())
 
     def _copy_packets(self) -> None:
         """Write what has come up of the other streams."""
