@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 WEB_DIRECTORY = "./web"
 """Where ComfyUI finds what the page loads."""
-__version__ = "0.9.0"
+__version__ = "0.10.0"
 # What __init__.pyi lists is loaded where it is first used.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["comfy_entrypoint"]

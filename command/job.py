@@ -32,9 +32,8 @@ ReferenceReader = Callable[[bytes | None], Reference]
 class Job:
     """How to match, where to compute, which references and upright masks ``[H, W]``, and what becomes of files that exist.
 
-    All files go through a ``transform``, if there is one. Unless ``ignore_alpha``, transparent pixels are not measured.
-    ``quality`` from 1 to 100 is that of lossy image files, ``codec`` and ``crf`` are those of videos. A ``plot`` is shown all
-    that is matched.
+    All files go through a ``transform``, if there is one. Unless ``ignore_alpha``, transparent pixels are not measured. A
+    ``plot`` is shown all that is matched. ``quality``, 1 to 100, is of lossy image files, ``codec`` and ``crf`` are of videos.
     """
 
     settings: MatchSettings
@@ -98,11 +97,10 @@ class Job:
             if self.plot is not None:
                 self.plot.add(matched.frame)
             yield matched
-        notes = report.notes()
-        if transparent:
-            notes.append(f"image: transparent throughout in {transparent} frames, which are left as they are")
-        for note in notes:
+        for note in report.notes():
             say(note)
+        if transparent:
+            say(f"image: transparent throughout in {transparent} frames, which are left as they are")
 
     def frame(self, pixels: Tensor, reference: Reference | None, file: ImageFile) -> Frame:
         """An image file of pixels ``[H, W, C]`` as a frame, with memory for the result; the file is its ``source``."""

@@ -65,7 +65,7 @@ def test_what_the_manager_installs_never_replaces_torch() -> None:
     assert (
         requirement_names(requirements)
         == requirement_names(PROJECT["project"]["dependencies"])
-        == {"lazy-loader", "numpy", "pillow", "scikit-image", "scipy"}
+        == {"av", "lazy-loader", "numpy", "pillow", "scikit-image", "scipy"}
     )
 
 

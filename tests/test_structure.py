@@ -34,7 +34,7 @@ PAGES = [Path(name) for name in ("README.md", "CONTRIBUTING.md")] + [
 ]
 
 WAY = 20
-FILE, CLASS, FUNCTION, ALL = 400, 150, 40, 13120
+FILE, CLASS, FUNCTION, ALL = 400, 150, 40, 14020
 README = 140
 
 # Prints the functions of the pack that an image is handed to, in order, until its pixels are looked up: those with an argument
