@@ -180,10 +180,11 @@ class Matcher:
         if missing:
             lowest, highest = value_range(nearest_end(pixels))
         far = self.space.values is None and (lowest < -_FAR or highest > 1 + _FAR)
-        pixels = pixels.to(self.device, working_dtype(pixels))
+        # CUDA puts work behind a copy in its order; elsewhere that is not sure.
+        pixels = pixels.to(self.device, working_dtype(pixels), non_blocking=self.device.type == "cuda")
         weights = None if mask is None else mask.to(pixels)
         if self.channelwise:
-            return Picture(pixels, weights, None, counts, 0.0, missing, far)
+            return Picture(pixels, weights, None, counts, 0.0, missing, far, not missing and lowest >= 0 and highest <= 1)
         if missing or ((lowest < 0 or highest > 1) and self.space.values is None):
             finite = pixels.isfinite().all(dim=0).to(pixels.dtype)
             weights = finite if weights is None else weights * finite

@@ -24,10 +24,11 @@ _CHANNELS = 4
 _WEIGHTED_STRETCH = 1 << 19
 
 
-def count(pixels: Tensor, bins: int = LEVELS, weights: Tensor | None = None) -> Tensor:
+def count(pixels: Tensor, bins: int = LEVELS, weights: Tensor | None = None, *, inside: bool = False) -> Tensor:
     """Count the pixels of each channel of ``[C, H, W]`` in soft bins, as :func:`histogram` describes it.
 
-    Weights broadcast to the shape of ``pixels``. The counts ``[C, bins]`` are of :func:`precise_dtype`.
+    Weights broadcast to the shape of ``pixels``. ``inside``: all values are known to be in [0, 1]. The counts ``[C, bins]`` are
+    of :func:`precise_dtype`.
     """
     planes = (pixels,) if weights is None else (pixels, weights.expand(pixels.shape))
     if wants_gradient(*planes):
@@ -37,7 +38,8 @@ def count(pixels: Tensor, bins: int = LEVELS, weights: Tensor | None = None) -> 
         for first in range(0, len(pixels), _CHANNELS):
             parts = [plane[first : first + _CHANNELS] for plane in planes]
             # Whole numbers may be added in any order, fractions may not.
-            tables = by_stripes(_count_stretch, *parts, pixels=0 if weights is None else _WEIGHTED_STRETCH)
+            stretch = partial(_count_stretch, inside)
+            tables = by_stripes(stretch, *parts, pixels=0 if weights is None else _WEIGHTED_STRETCH)
             total = tables[0].to(precise_dtype(pixels.device))
             for table in tables[1:]:
                 total += table
@@ -46,10 +48,11 @@ def count(pixels: Tensor, bins: int = LEVELS, weights: Tensor | None = None) -> 
     return counts if bins == LEVELS else rebin(counts, bins)
 
 
-def look_up(pixels: Tensor, table: Tensor, out: Tensor | None = None) -> Tensor:
+def look_up(pixels: Tensor, table: Tensor, out: Tensor | None = None, *, inside: bool = False) -> Tensor:
     """Send pixels ``[C, H, W]`` through the tables ``[C or 1, bins]`` of their channels, as :func:`apply_transfer` does.
 
     Where no gradient is wanted, ``out``, of their shape and on their device, or ``pixels`` itself can take the result.
+    ``inside``: all values are known to be in [0, 1].
     """
     table = table.expand(len(pixels), -1)
     if wants_gradient(pixels, table):
@@ -59,7 +62,7 @@ def look_up(pixels: Tensor, table: Tensor, out: Tensor | None = None) -> Tensor:
     with torch.no_grad():
         for first in range(0, len(pixels), _CHANNELS):
             part = slice(first, first + _CHANNELS)
-            by_stripes(partial(_look_up_stretch, entries[part].flatten()), pixels[part], matched[part], pixels=0)
+            by_stripes(partial(_look_up_stretch, inside, entries[part].flatten()), pixels[part], matched[part], pixels=0)
     return matched
 
 
@@ -96,13 +99,13 @@ def resample(table: Tensor, levels: int = LEVELS) -> Tensor:
     return torch.nn.functional.interpolate(table[None], size=levels, mode="linear", align_corners=True)[0]
 
 
-def _count_stretch(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
+def _count_stretch(inside: bool, pixels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Count ``pixels`` ``[C, h, W]`` at their levels, in one row ``[C * LEVELS]``: in whole numbers, or by ``weights``."""
     # 2^30 pixels cannot overflow an int32, and adding to it is faster than to a larger number.
     dtype = torch.int32 if weights is None else precise_dtype(pixels.device)
     counts = torch.zeros(len(pixels) * LEVELS, dtype=dtype, device=pixels.device)
     one = torch.ones((), dtype=dtype, device=pixels.device)
-    for _, level, finite, others in _level_blocks(pixels, *([] if weights is None else [weights])):
+    for _, level, finite, others in _level_blocks(inside, pixels, *([] if weights is None else [weights])):
         added = others[0].reshape(-1).to(dtype) if others else one.expand_as(level)
         if finite is not None:
             level, added = level[finite], added[finite]
@@ -110,9 +113,9 @@ def _count_stretch(pixels: Tensor, weights: Tensor | None = None) -> Tensor:
     return counts
 
 
-def _look_up_stretch(entries: Tensor, pixels: Tensor, out: Tensor) -> None:
+def _look_up_stretch(inside: bool, entries: Tensor, pixels: Tensor, out: Tensor) -> None:
     """Write the entry of ``entries`` ``[C * LEVELS]`` at each pixel of ``pixels`` ``[C, h, W]`` to ``out``."""
-    for values, level, finite, (target,) in _level_blocks(pixels, out):
+    for values, level, finite, (target,) in _level_blocks(inside, pixels, out):
         if finite is None and target.is_contiguous() and target.dtype == entries.dtype:
             torch.index_select(entries, 0, level, out=target.view(-1))
             continue
@@ -122,7 +125,9 @@ def _look_up_stretch(entries: Tensor, pixels: Tensor, out: Tensor) -> None:
         target.copy_(matched.view(target.shape))
 
 
-def _level_blocks(pixels: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None, list[Tensor]]]:
+def _level_blocks(
+    inside: bool, pixels: Tensor, *others: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, list[Tensor]]]:
     """Walk over ``pixels`` ``[C, h, W]`` in blocks of lines, in the order of memory.
 
     Yields:
@@ -142,12 +147,13 @@ def _level_blocks(pixels: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, Ten
             line = shift.expand(-1, 1, block.shape[2]).permute(order).contiguous()
             offsets = line.expand_as(block.permute(order)).reshape(-1)
             scaled, level = torch.empty_like(offsets), level.resize_(values.shape)
-        inside, finite = values, None
-        lowest, highest = torch.aminmax(values)
+        clamped, finite = values, None
+        # A GPU waits at each question.
+        lowest, highest = (0, 1) if inside else torch.aminmax(values)
         if not (lowest >= 0 and highest <= 1):
             is_finite = torch.isfinite(values)
-            inside = torch.where(is_finite, values, 0).clamp_(0, 1)
+            clamped = torch.where(is_finite, values, 0).clamp_(0, 1)
             finite = None if is_finite.all() else is_finite
         # One pass scales and rounds and moves each channel to levels of its own.
-        torch.add(offsets, inside, alpha=LEVELS - 1, out=scaled)
+        torch.add(offsets, clamped, alpha=LEVELS - 1, out=scaled)
         yield values, level.copy_(scaled), finite, [plane.permute(order) for plane in rest]

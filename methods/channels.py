@@ -19,7 +19,7 @@ class ChannelTables(TensorPart):
 
     def apply(self, pixels: Tensor, picture: Picture, out: Tensor | None) -> Tensor:
         """Look up."""
-        return look_up(pixels, self.values, out)
+        return look_up(pixels, self.values, out, inside=picture.inside and pixels is picture.pixels)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ChannelStep(Step):
         if picture.counts is not None and self.bins == LEVELS:
             # Sums of measurements are made in place.
             return picture.counts.clone()
-        counts = count(picture.pixels, self.bins, picture.weights)
+        counts = count(picture.pixels, self.bins, picture.weights, inside=picture.inside)
         # Where a device has no float64, sums over a clip are exact all the same.
         return counts if counts.dtype == torch.float64 else counts.cpu().double()
 

@@ -26,7 +26,7 @@ class Picture:
 
     ``kept`` is what the color space needs besides to put the picture together again; ``counts`` its histogram ``[C, LEVELS]``,
     where more is known of it than the pixels tell; ``rounding`` how far apart values of equal colors can be; ``missing`` how
-    many values were NaN or infinite, and ``outside`` whether finite ones were far outside of [0, 1].
+    many values were NaN or infinite, and ``outside`` whether finite ones were far outside of [0, 1]; ``inside``: none is.
     """
 
     pixels: Tensor
@@ -36,6 +36,7 @@ class Picture:
     rounding: float = 0.0
     missing: int = 0
     outside: bool = False
+    inside: bool = False
 
 
 class Part(ABC):
