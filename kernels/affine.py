@@ -8,7 +8,7 @@ from .workers import by_stripes
 
 # Pixels that are multiplied as one row. A matrix of 48 columns keeps the vector units of a processor busy, one of 3 does not.
 _ROW = 16
-# A matrix of fewer rows is multiplied in another way.
+# A matrix of fewer rows, or of a number that 8 does not divide, is multiplied in another way.
 _LEAST = 8 * _ROW
 # Where memory begins decides how a processor cuts it into vectors, and with that what is rounded.
 _ALIGNMENT = 64
@@ -55,9 +55,8 @@ class Affine:
             return self.map_rows(torch.cat([rows, rows.new_zeros(_LEAST - len(rows), rows.shape[1])]))[: len(rows)]
         mapped = torch.empty_like(rows)
         wide = self._offset.numel()
-        many = len(rows) // _ROW * _ROW
+        many = len(rows) // _LEAST * _LEAST
         torch.addmm(self._offset, rows[:many].view(-1, wide), self._matrix, out=mapped[:many].view(-1, wide))
         if many < len(rows):
-            # As many together as make whole rows: fewer would be rounded in another way.
             mapped[many:] = self.map_rows(rows[-_LEAST:].clone())[many - len(rows) :]
         return mapped
