@@ -2,8 +2,9 @@
 
 ``memory``: Load Video, the node and Save Video in a ComfyUI that is started for it, in each mode: the server's peak beyond what
 it takes idle, seconds, and whether the number of frames, their times and the sound are the source's. ``overlap``: in one
-process, in turn, the video is read and written with nothing done to it (in ``uniform`` it is read twice), its frames are
-matched in memory, and both together; medians over the rounds, on a clip as of a camera, with grain, and on a clean one.
+process, in turn, the video is read (in ``uniform`` twice) while frames that were matched before are written, so that the encoder
+has the same work, its frames are matched in memory, and all of it; medians over the rounds, on a clip with grain, as of a
+camera, and on a clean one.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def overlap(source: str, mode: str, rounds: int) -> dict[str, float]:
     settings, video = MatchSettings(source_stats=mode), VideoSource(Path(source))
     # As many frames as fit in memory.
     frames = torch.stack([pixels for _, pixels in zip(range(48), read_frames(video), strict=False)])
+    matched, _ = match_batch(frames, look, settings)
 
     def rewrite(match: bool) -> None:
         with VideoRewriter(video, target) as rewriter:
@@ -89,8 +91,8 @@ def overlap(source: str, mode: str, rounds: int) -> dict[str, float]:
                 return
             for _ in rewriter.measured() if mode == "uniform" else ():
                 pass
-            for _, pixels in rewriter.frames():
-                rewriter.write(pixels)
+            for place, _ in rewriter.frames():
+                rewriter.write(matched[place % len(matched)])
 
     count = len(video.survey().stamps)
     runs: dict[str, Callable[[], Any]] = {

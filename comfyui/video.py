@@ -145,7 +145,7 @@ class VideoHistogramMatch(io.ComfyNode):
         temporary = Path(folder_paths.get_temp_directory())
         temporary.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=temporary)))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=temporary, ignore_cleanup_errors=True)))
             reference, image_mask, change_mask = (
                 video_source(given, folder) if isinstance(given, Input.Video) else given
                 for given in (reference, image_mask, change_mask)

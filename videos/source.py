@@ -105,8 +105,8 @@ class Decoder:
         # Of a sound file that begins in the middle of a film, frames that need one before the first cannot be decoded.
         first = 0 if broken else min(self._seen)
         lost = [place for place in range(first, len(self._found.stamps)) if place not in self._seen]
-        # Some frames of VP8 are never shown.
-        known = lost if broken or not self._hides else []
+        # Some frames of VP8 are never shown, and second fields of interlaced video can have packets of their own.
+        known = lost if broken or not (self._hides or 3 * len(lost) > len(self._found.stamps)) else []
         return self._found.damage(known, () if lost else self._failures)
 
     def frames(self, stream: Any, packets: Iterable[Any]) -> Iterator[tuple[int, av.VideoFrame]]:
