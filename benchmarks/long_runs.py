@@ -1,6 +1,6 @@
 """Measure long runs in one process: 10,000 frames of 360p in each mode, and 2,000 files through the command.
 
-For each tenth of the time: resident memory and speed, as parts of those of the second tenth.
+For each tenth of what is written: resident memory and speed, as parts of those of the second tenth.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Sampler:
         """Mean memory in MB and speed in each tenth of what is done."""
         memory, speed = [], []
         for tenth in range(TENTHS):
-            part = [sample for sample in self.samples if tenth * total <= sample[2] * TENTHS < (tenth + 1) * total]
+            part = [at for at in self.samples if at[2] > 0 and tenth * total <= at[2] * TENTHS < (tenth + 1) * total]
             memory.append(statistics.mean(sample[1] for sample in part))
             speed.append((part[-1][2] - part[0][2]) / (part[-1][0] - part[0][0]))
         return {"memory": memory, "speed": speed}
@@ -83,16 +83,11 @@ def frames(source: str, mode: str) -> dict[str, list[float]]:
     from comfyui_histogram_match.videos.source import VideoSource
 
     match = VideoMatch(photo("coffee", 400, 600)[None], MatchSettings(source_stats=mode), torch.device("cpu"))
-    total = 0
-    with Sampler() as sampler:
-
-        def progress(done: int, steps: int) -> None:
-            nonlocal total
-            sampler.done, total = done, steps
-
-        with VideoRewriter(VideoSource(Path(source)), Path(source).with_name("result.mp4")) as video:
-            match.run(video, progress)
-    return sampler.tenths(total)
+    rewriter = VideoRewriter(VideoSource(Path(source)), Path(source).with_name("result.mp4"))
+    with Sampler() as sampler, rewriter as video:
+        # Steps of a first pass, which writes nothing, come before.
+        match.run(video, lambda done, steps: setattr(sampler, "done", max(0, done - (steps - video.frame_count))))
+        return sampler.tenths(video.frame_count)
 
 
 def files(folder: str, count: str) -> dict[str, list[float]]:

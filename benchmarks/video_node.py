@@ -2,9 +2,9 @@
 
 ``memory``: Load Video, the node and Save Video in a ComfyUI that is started for it, in each mode: the server's peak beyond what
 it takes idle, seconds, and whether the number of frames, their times and the sound are the source's. ``overlap``: in one
-process, in turn, the video is read (in ``uniform`` twice) while frames that were matched before are written, so that the encoder
-has the same work, its frames are matched in memory, and all of it; medians over the rounds, on a clip with grain, as of a
-camera, and on a clean one.
+process, in turn, the video is read (in ``uniform`` twice) while frames that were matched before are written, so that the
+encoder has the same work, its frames are matched in memory, and all of it; medians over the rounds, on a clip with grain, as
+of a camera, and on a clean one.
 """
 
 from __future__ import annotations

@@ -89,24 +89,23 @@ class Decoder:
     """Decodes the frames of a video that are wanted, and knows which of them cannot be read."""
 
     def __init__(self, found: Survey) -> None:
-        self._found, self._seen = found, set[int]()
+        self._found, self._seen = found, bytearray(len(found.stamps))
         # The places of frames before which something could not be read.
         self._failures: list[int] = []
         self._hides = False
 
-    @property
-    def failed(self) -> bool:
-        """Whether anything could not be read so far."""
-        return bool(self._failures)
+    def failure(self) -> str | None:
+        """What could not be read so far."""
+        return self._found.damage((), self._failures) if self._failures else None
 
     def damage(self) -> str | None:
         """Once all is decoded: where the file is damaged and which frames are left out for that; None for nowhere."""
-        broken = self._failures or self._found.breaks or not self._seen
+        broken = self._failures or self._found.breaks or not any(self._seen)
         # Of a sound file that begins in the middle of a film, frames that need one before the first cannot be decoded.
-        first = 0 if broken else min(self._seen)
-        lost = [place for place in range(first, len(self._found.stamps)) if place not in self._seen]
+        first = 0 if broken else self._seen.index(1)
+        lost = [place for place in range(first, len(self._seen)) if not self._seen[place]]
         # Some frames of VP8 are never shown, and second fields of interlaced video can have packets of their own.
-        known = lost if broken or not (self._hides or 3 * len(lost) > len(self._found.stamps)) else []
+        known = lost if broken or not (self._hides or 3 * len(lost) > len(self._seen)) else []
         return self._found.damage(known, () if lost else self._failures)
 
     def frames(self, stream: Any, packets: Iterable[Any]) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -121,13 +120,13 @@ class Decoder:
                     raise ValueError(f"{found.path}: expected a time stamp with each frame, got a frame without")
                 place = bisect_left(found.stamps, frame.pts)
                 # Several may be shown at one time.
-                while place in self._seen and found.stamps[place : place + 2] == [frame.pts] * 2:
+                while found.stamps[place : place + 2] == [frame.pts] * 2 and self._seen[place]:
                     place += 1
             shown = 0 <= place < count and (frame is None or found.numbered or found.stamps[place] == frame.pts)
             if shown and not sound:
                 self._failures.append(place)
-            elif shown and place not in self._seen:
-                self._seen.add(place)
+            elif shown and not self._seen[place]:
+                self._seen[place] = True
                 yield place, frame
             place += frame is not None or found.numbered
 
@@ -157,8 +156,8 @@ def _read(source: VideoSource) -> Iterator[Tensor]:
     decoder = Decoder(source.survey())
     with source.opened() as (container, stream):
         for _, frame in decoder.frames(stream, source.packets(container, [stream])):
-            if decoder.failed:
-                break
+            if failure := decoder.failure():
+                raise OSError(failure)
             yield pixels_of(frame)
     if damage := decoder.damage():
         raise OSError(damage)
