@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from uuid import uuid4
 
+import comfy.model_management
 from comfy_api.latest import Input
 
 from ..videos.codecs import suffixes_for
@@ -23,7 +24,8 @@ def video_source(video: Input.Video, folder: Path) -> VideoSource:
     if not _is_stream(video):
         parts, path = video.get_components(), folder / f"{uuid4().hex}.mkv"
         sound = None if parts.audio is None else (parts.audio["waveform"][0], int(parts.audio["sample_rate"]))
-        write_lossless(path, parts.images, Fraction(parts.frame_rate).limit_denominator(1 << 20), sound)
+        rate = Fraction(parts.frame_rate).limit_denominator(1 << 20)
+        write_lossless(path, parts.images, rate, sound, comfy.model_management.throw_exception_if_processing_interrupted)
         return VideoSource(path)
     # ComfyUI before 2026 cuts nothing off without decoding.
     window = video.get_active_trim_window() if hasattr(video, "get_active_trim_window") else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 import uuid
 from pathlib import Path
@@ -245,6 +246,28 @@ def test_an_interrupt_leaves_nothing(comfyui: ComfyUI, mode: str) -> None:
         assert set(left(comfyui)) == before
         connection.close()
     assert len(read_video(match(comfyui, write(comfyui, "next.mp4")))["frames"]) == len(CONSTANT)
+
+
+def test_an_interrupt_while_frames_are_kept_in_a_file(comfyui: ComfyUI) -> None:
+    # The tensor that is saved has the memory of one frame.
+    clip = torch.rand(1, 1080, 1920, 3).expand(500, -1, -1, -1)
+    made = {
+        "images": {"class_type": "ProbeLoad", "inputs": {"path": str(comfyui.save(clip))}},
+        "made": {"class_type": "CreateVideo", "inputs": {"images": ["images", 0], "fps": 24.0}},
+    }
+    prompt, folder = nodes(comfyui, write(comfyui, "clip.mp4"), video=["made", 0])
+    connection = comfyui.listen()
+    prompt_id = comfyui.queue(prompt | made)
+    messages = (json.loads(message) for message in iter(connection.recv, None) if isinstance(message, str))
+    next(one for one in messages if one["type"] == "executing" and one["data"]["node"] == "node")
+    time.sleep(1)
+    started = time.monotonic()
+    comfyui.post("/interrupt", {})
+    ended = comfyui.wait(prompt_id)
+    assert time.monotonic() - started <= 1
+    assert "execution_interrupted" in [kind for kind, _ in ended["status"]["messages"]]
+    assert not list(folder.iterdir())
+    connection.close()
 
 
 def test_damage_is_told_on_the_node(comfyui: ComfyUI) -> None:

@@ -1,5 +1,6 @@
 """Keep frames and sound that are in memory in a file, without loss of what levels of 16 bits hold."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from .survey import plain_errors
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
 
-def write_lossless(path: Path, images: Tensor, rate: Fraction, sound: tuple[Tensor, int] | None = None) -> None:
+def write_lossless(
+    path: Path, images: Tensor, rate: Fraction, sound: tuple[Tensor, int] | None, check: Callable[[], None]
+) -> None:
     """Write images as FFV1 in Matroska, and sound as AAC.
 
     Args:
@@ -22,6 +25,7 @@ def write_lossless(path: Path, images: Tensor, rate: Fraction, sound: tuple[Tens
         images: floating point, shape ``[B, H, W, C]`` with C of 1 or 3; values outside [0, 1] are taken as the nearest end.
         rate: frames per second.
         sound: samples ``[channels, count]`` in [-1, 1], and how many there are in a second.
+        check: called before each frame; what it raises ends the run.
 
     Raises:
         ValueError: another number of channels.
@@ -36,6 +40,7 @@ def write_lossless(path: Path, images: Tensor, rate: Fraction, sound: tuple[Tens
         video.pix_fmt = "gbrp16le"
         audio: Any = None if sound is None else _add_sound(output, *sound)
         for index, pixels in enumerate(images):
+            check()
             frame = frame_of(pixels.detach().cpu().float().clamp(0, 1).expand(-1, -1, 3), video.codec_context)
             frame.pts = index
             output.mux(video.encode(frame))
