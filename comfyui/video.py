@@ -100,14 +100,7 @@ class VideoHistogramMatch(io.ComfyNode):
             ],
         )
         # Not an argument above, since ComfyUI before 2026 does not know it.
-        schema.search_aliases = [
-            "color match video",
-            "video color grading",
-            "video color correction",
-            "flicker",
-            "deflicker",
-            "long video",
-        ]
+        schema.search_aliases = ["color match video", "video color grading", "flicker", "deflicker", "long video"]
         return schema
 
     @classmethod
