@@ -15,7 +15,10 @@ from test_help import page, shape
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser]
 
 # Names: of methods, of color spaces, of people, of devices, of files, of the pack, and what a user has typed.
-NAMES = r"pytorch|skimage|Reinhard|hm-mkl-hm|MKL|MVGD|RGB|Lab|Oklab|YCbCr|CPU|GPU|LUT|Chelsea|comfyui-histogram-match|look"
+NAMES = (
+    r"pytorch|skimage|Reinhard|hm-mkl-hm|MKL|MVGD|RGB|Lab|Oklab|YCbCr|CPU|GPU|LUT|Chelsea|comfyui-histogram-match|look"
+    r"|prores|ffv1|vp9|av1|CRF"
+)
 ADD = """([names, columns]) => {
     window.app.graph.clear();
     names.forEach((name, index) => {
