@@ -313,3 +313,21 @@ sys.exit(main(["clip.mkv", "-r", "look.png", "-o", "out.mkv"]))
     assert status == 1
     assert "out.mkv: File too large" in written
     assert sorted(path.name for path in folder.iterdir()) == ["clip.mkv", "look.png"]
+
+
+def test_chapters_belong_to_the_whole(folder: Path) -> None:
+    make_video(folder / "plain.mkv")
+    chapter = {"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "all of it"}}
+    with av.open("plain.mkv") as source, av.open("clip.mkv", "w") as output:
+        output.set_chapters([chapter])
+        copy = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+    for part, count in ((VideoSource(folder / "clip.mkv"), 1), (VideoSource(folder / "clip.mkv", 0, 0.2), 0)):
+        with VideoRewriter(part, folder / "out.mkv") as video:
+            for _, pixels in video.frames():
+                video.write(pixels)
+        with av.open("out.mkv") as container:
+            assert len(container.chapters()) == count

@@ -56,6 +56,8 @@ class VideoRewriter:
             self._input, self._video = stack.enter_context(self._source.opened())
             stack.enter_context(plain_errors(self._path))
             output = stack.enter_context(av.open(str(self._unfinished), "w"))
+            if not self._source.trimmed and (chapters := self._input.chapters()):
+                output.set_chapters(chapters)
             begin = found.stamps[0] * found.unit if self._source.trimmed else Fraction(0)
             self._target = VideoTarget(self._path, output, found, begin)
             self._target.open(self._input, self._video, first, self._encoding)

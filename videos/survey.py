@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import groupby
 from math import gcd
@@ -109,7 +109,7 @@ def survey(path: Path, container: Any, stream: Any, start: int = 0, end: int | N
     most = counted + 2 * found.seconds / found.unit / max(len(stamps), 1)
     if cut_off or (numbered and end is None and stream.frames > most):
         breaks.append(len(stamps))
-    return Survey(path, found.stamps, found.unit, size, numbered, before, tuple(dict.fromkeys(breaks)))
+    return replace(found, breaks=tuple(dict.fromkeys(breaks)))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import svt_av1
 from .encoders import ContainerError, VideoEncoding
-from .pixels import FULL, frame_of, pixels_of
+from .pixels import FULL, frame_of
 from .rates import encoder_options
 from .survey import Survey
 
@@ -33,8 +33,6 @@ class VideoTarget:
         for stream in source.streams:
             if stream.type in ("audio", "subtitle"):
                 self._copies[stream.index] = self._copy(stream)
-        if not self._begin and (chapters := source.chapters()):
-            self._output.set_chapters(chapters)
         # Here it turns out whether the container holds what is in it.
         try:
             with svt_av1.contained():
@@ -84,7 +82,7 @@ class VideoTarget:
     def _open_encoder(self, video: Any, frame: av.VideoFrame, encoding: VideoEncoding) -> Any:
         source, found = video.codec_context, self._found
         name, pixel_format = encoding.choose(self._path, self._output, source.name, frame.format.name)
-        height, width = pixels_of(frame).shape[:2]
+        width, height = (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
         options = encoder_options(name, encoding.crf, Fraction(8 * found.size) / found.seconds, float(found.seconds), width)
         stream = self._output.add_stream(name, options=options)
         stream.metadata.update(video.metadata)

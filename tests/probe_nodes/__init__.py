@@ -72,16 +72,10 @@ class ProbeSaveVideo:
         return {}
 
 
-class ProbeVideoInMemory:
+class ProbeVideoInMemory(ProbeLoad):
     """A VIDEO that is the content of a file, as some nodes hand over what they have downloaded."""
 
     RETURN_TYPES = ("VIDEO",)
-    FUNCTION = "run"
-    CATEGORY = "probe"
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
-        return {"required": {"path": ("STRING", {})}}
 
     def run(self, path: str) -> tuple[Any]:
         return (InputImpl.VideoFromFile(BytesIO(Path(path).read_bytes())),)
